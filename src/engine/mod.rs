@@ -1,0 +1,123 @@
+//! Layer 3: inference engines behind one trait. An engine runs the whole student or refuses it.
+
+pub mod reference;
+#[cfg(feature = "tract")]
+pub mod tract;
+
+use crate::error::{Error, Result};
+use crate::model::{Bundle, Precision, Student};
+use crate::spec::HEADS;
+
+/// One causal step of the student on explicit state, so that a stream can move between engines.
+pub trait Engine: Send {
+    /// The engine's name in [`ENGINES`].
+    fn name(&self) -> &'static str;
+
+    /// The arithmetic it runs.
+    fn precision(&self) -> Precision;
+
+    /// Runs one step.
+    ///
+    /// `ring`: `ring * size_px * size_px` grey u8, oldest crop first. `hidden`: the GRU state, read and
+    /// replaced. `logits`: the outputs before softmax and sigmoid, laid out as [`crate::spec::Head`] says.
+    ///
+    /// # Errors
+    /// If a length is wrong or the backend fails; `hidden` is then unchanged.
+    fn step(&mut self, ring: &[u8], hidden: &mut [f32], logits: &mut [f32; HEADS]) -> Result<()>;
+}
+
+/// How an engine is found and opened.
+pub struct EngineEntry {
+    /// What the user types.
+    pub name: &'static str,
+    /// One line for `vaerr doctor`.
+    pub about: &'static str,
+    /// The arithmetic it prefers when the user does not choose.
+    pub preferred: Precision,
+    /// Why it cannot run in this build on this machine, if so.
+    pub unavailable: fn() -> Option<String>,
+    /// Opens it on a student.
+    pub open: fn(&Student) -> Result<Box<dyn Engine>>,
+}
+
+/// All engines in the order `auto` tries them.
+pub const ENGINES: &[EngineEntry] = &[
+    EngineEntry {
+        name: "tract",
+        about: "portable CPU engine (tract-onnx)",
+        preferred: Precision::Fp32,
+        #[cfg(feature = "tract")]
+        unavailable: || None,
+        #[cfg(not(feature = "tract"))]
+        unavailable: || Some("this build lacks it; rebuild with --features tract".into()),
+        #[cfg(feature = "tract")]
+        open: |s| Ok(Box::new(tract::Tract::open(s)?)),
+        #[cfg(not(feature = "tract"))]
+        open: |_| Err(Error::unsupported("engine tract is not in this build").remedy("rebuild with --features tract")),
+    },
+    EngineEntry {
+        name: "reference",
+        about: "naive, exact to the specification; the oracle of every other engine",
+        preferred: Precision::Int8,
+        unavailable: || None,
+        open: |s| Ok(Box::new(reference::Reference::open(s)?)),
+    },
+];
+
+/// What the user asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Choice {
+    /// The first engine that opens.
+    Auto,
+    /// This engine or an error.
+    Named(String),
+}
+
+/// An opened engine, and why each one before it was passed over.
+pub struct Opened {
+    pub engine: Box<dyn Engine>,
+    pub passed_over: Vec<(&'static str, String)>,
+}
+
+/// Opens an engine on a bundle. `precision` overrides the engine's preference.
+///
+/// # Errors
+/// A named engine that is unknown or cannot run is an error, never replaced by another.
+pub fn open(bundle: &Bundle, choice: &Choice, precision: Option<Precision>) -> Result<Opened> {
+    let mut passed_over = Vec::new();
+    for entry in ENGINES {
+        if matches!(choice, Choice::Named(name) if name != entry.name) {
+            continue;
+        }
+        let attempt = match (entry.unavailable)() {
+            Some(why) => Err(Error::unsupported(why).at(format!("engine {}", entry.name))),
+            None => bundle.student(precision.unwrap_or(entry.preferred)).and_then(|s| (entry.open)(&s)),
+        };
+        match attempt {
+            Ok(engine) => return Ok(Opened { engine, passed_over }),
+            Err(e) if *choice == Choice::Auto => passed_over.push((entry.name, e.to_string())),
+            Err(e) => return Err(e),
+        }
+    }
+    match choice {
+        Choice::Named(name) => Err(Error::usage(format!("there is no engine named {name:?}"))
+            .remedy(format!("engines: auto, {}", ENGINES.iter().map(|e| e.name).collect::<Vec<_>>().join(", ")))),
+        Choice::Auto => Err(Error::unsupported(format!(
+            "no engine can run this model: {}",
+            passed_over.iter().map(|(n, w)| format!("{n}: {w}")).collect::<Vec<_>>().join("; ")
+        ))),
+    }
+}
+
+/// Checks the lengths every engine is given.
+pub(crate) fn check_lengths(student: &Student, ring: &[u8], hidden: &[f32]) -> Result<()> {
+    let spec = &student.spec;
+    let want = spec.ring * spec.size_px * spec.size_px;
+    if ring.len() != want {
+        return Err(Error::input(format!("ring has {} bytes, expected {want}", ring.len())));
+    }
+    if hidden.len() != spec.hidden {
+        return Err(Error::input(format!("hidden state has {} values, expected {}", hidden.len(), spec.hidden)));
+    }
+    Ok(())
+}

@@ -1,0 +1,17 @@
+//! Video apparent emotional reaction recognition on the edge.
+//!
+//! Modules stand in layers; each imports only from lower ones (see `docs/architecture.md`).
+
+pub mod capture;
+pub mod display;
+pub mod error;
+pub mod face;
+pub mod frame;
+pub mod metrics;
+pub mod preprocess;
+pub mod quant;
+pub mod render;
+pub mod sink;
+pub mod spec;
+
+pub use error::{Error, ErrorKind, Result};

@@ -1,0 +1,1 @@
+//! Layer 1: the integer and f32 arithmetic of the specification.

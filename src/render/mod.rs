@@ -1,0 +1,1 @@
+//! Layer 2: the rendered face: people, expressions, trajectories.

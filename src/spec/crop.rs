@@ -1,0 +1,73 @@
+//! The crop rule: which square of the picture the student sees. Training and runtime both obey it.
+
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// Maps a detector's square face box to the square crop that the student sees.
+///
+/// With a box of side `s` centred at `(cx, cy)` the crop is centred at
+/// `(cx + shift_x * s, cy + shift_y * s)` and has side `margin * s`; it is resampled to
+/// `size_px` x `size_px` grey u8 by [`crate::preprocess::crop_into`]. Pixels outside the picture
+/// repeat its edge.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CropRule {
+    /// Side of the crop in pixels.
+    pub size_px: usize,
+    /// Side of the crop over side of the detector's box.
+    pub margin: f32,
+    /// Horizontal shift of the centre, in box sides, positive to the right.
+    pub shift_x: f32,
+    /// Vertical shift of the centre, in box sides, positive downwards.
+    pub shift_y: f32,
+}
+
+impl CropRule {
+    /// The rule of the shipped students: `rustface` boxes mapped to the framing of FER+ pictures,
+    /// by medians over FER+ training pictures (`vaerr-train crop-rule`).
+    pub const FERPLUS: Self = Self { size_px: 80, margin: 1.0, shift_x: 0.0, shift_y: 0.0 };
+
+    /// The crop square `[x, y, side]` in pixels for the box `[x, y, side]`.
+    pub fn square(&self, face: [f32; 3]) -> [f32; 3] {
+        let [x, y, side] = face;
+        let (cx, cy) = (x + (0.5 + self.shift_x) * side, y + (0.5 + self.shift_y) * side);
+        let crop = side * self.margin;
+        [cx - 0.5 * crop, cy - 0.5 * crop, crop]
+    }
+
+    /// Refuses sizes and factors that no crop can have.
+    pub fn validate(&self) -> Result<()> {
+        if !(16..=512).contains(&self.size_px) {
+            return Err(Error::model(format!("crop.size_px is {}, expected 16 to 512", self.size_px)));
+        }
+        if !(0.5..=4.0).contains(&self.margin) {
+            return Err(Error::model(format!("crop.margin is {}, expected 0.5 to 4", self.margin)));
+        }
+        for (name, v) in [("shift_x", self.shift_x), ("shift_y", self.shift_y)] {
+            if !(-1.0..=1.0).contains(&v) {
+                return Err(Error::model(format!("crop.{name} is {v}, expected -1 to 1")));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn square_grows_about_the_shifted_centre() {
+        let rule = CropRule { size_px: 80, margin: 1.5, shift_x: 0.0, shift_y: 0.1 };
+        assert_eq!(rule.square([10.0, 20.0, 40.0]), [0.0, 14.0, 60.0]);
+    }
+
+    #[test]
+    fn validate_refuses_nan_and_out_of_range() {
+        let good = CropRule::FERPLUS;
+        assert!(good.validate().is_ok());
+        assert!(CropRule { margin: f32::NAN, ..good }.validate().is_err());
+        assert!(CropRule { size_px: 0, ..good }.validate().is_err());
+        assert!(CropRule { shift_y: 2.0, ..good }.validate().is_err());
+    }
+}

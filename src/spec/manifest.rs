@@ -1,0 +1,122 @@
+//! `manifest.toml` of a model bundle.
+
+use super::{CropRule, StudentSpec};
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The bundle format this build reads and writes.
+pub const FORMAT: u32 = 1;
+
+/// A model bundle's contents, contracts and evidence.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Bundle format, [`FORMAT`].
+    pub format: u32,
+    /// Name of the bundle, the folder's name by custom.
+    pub name: String,
+    /// What it may be used for, e.g. `research use: trained on FER+`.
+    pub licence: String,
+    /// One sentence on what it is.
+    pub summary: String,
+    /// The network's shape.
+    pub student: StudentSpec,
+    /// The crop rule it was trained with.
+    pub crop: CropRule,
+    /// How the bins were calibrated.
+    pub calibration: Calibration,
+    /// What was measured, on which split.
+    pub metrics: Metrics,
+    /// File name -> length and SHA-256. Always `student.onnx`, `student-int8.onnx`, `card.md`.
+    pub files: BTreeMap<String, FileEntry>,
+}
+
+/// Length and digest of a file of the bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileEntry {
+    /// Length in bytes.
+    pub bytes: u64,
+    /// SHA-256, lower-case hexadecimal.
+    pub sha256: String,
+}
+
+/// Temperatures that divide the bin logits before the softmax (Guo et al. 2017, arXiv 1706.04599).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Calibration {
+    /// For the arousal bins, > 0.
+    pub arousal_temperature: f32,
+    /// For the valence bins, > 0.
+    pub valence_temperature: f32,
+}
+
+/// Figures of both students on one validation split.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metrics {
+    /// Which pictures or clips, which labels, how many.
+    pub split: String,
+    /// The training seed.
+    pub seed: u64,
+    /// The fp32 student.
+    pub fp32: SplitMetrics,
+    /// The int8 student.
+    pub int8: SplitMetrics,
+}
+
+/// CCC (Lin 1989, population variance, concatenated), bias and gain, calibration.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SplitMetrics {
+    pub ccc_arousal: f64,
+    pub ccc_valence: f64,
+    pub bias_arousal: f64,
+    pub bias_valence: f64,
+    /// Standard deviation of the prediction over that of the label.
+    pub gain_arousal: f64,
+    pub gain_valence: f64,
+    /// Expected calibration error of `confidence`, ten equal-width bins.
+    pub ece: f64,
+    /// Share of labels inside the 80 % interval.
+    pub coverage_arousal: f64,
+    pub coverage_valence: f64,
+}
+
+impl Manifest {
+    /// Files that every bundle holds.
+    pub const FILES: [&'static str; 3] = ["student.onnx", "student-int8.onnx", "card.md"];
+
+    /// Checks every field that a reader relies on.
+    pub fn validate(&self) -> Result<()> {
+        if self.format != FORMAT {
+            return Err(Error::unsupported(format!("bundle format {}, this build reads {FORMAT}", self.format))
+                .remedy("use the vaerr release that wrote the bundle, or export it again"));
+        }
+        self.student.validate()?;
+        self.crop.validate()?;
+        if self.crop.size_px != self.student.size_px {
+            return Err(Error::model(format!(
+                "crop.size_px {} differs from student.size_px {}",
+                self.crop.size_px, self.student.size_px
+            )));
+        }
+        let Calibration { arousal_temperature: a, valence_temperature: v } = self.calibration;
+        for (name, t) in [("arousal", a), ("valence", v)] {
+            if !(0.01..=100.0).contains(&t) {
+                return Err(Error::model(format!("calibration.{name}_temperature is {t}, expected 0.01 to 100")));
+            }
+        }
+        for name in Self::FILES {
+            let entry = self.files.get(name).ok_or_else(|| Error::model(format!("files lacks {name}")))?;
+            if entry.sha256.len() != 64 || !entry.sha256.bytes().all(|b| b.is_ascii_hexdigit()) {
+                return Err(Error::model(format!("files.{name}.sha256 is not 64 hexadecimal digits")));
+            }
+        }
+        if let Some(name) = self.files.keys().find(|n| n.contains(['/', '\\']) || n.starts_with('.')) {
+            return Err(Error::model(format!("files names {name}, expected plain file names")));
+        }
+        Ok(())
+    }
+}

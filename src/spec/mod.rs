@@ -1,0 +1,13 @@
+//! Layer 0: the data contracts. Plain data with `validate()`; no I/O, no devices, no arithmetic on frames.
+
+mod crop;
+mod manifest;
+mod output;
+mod reading;
+mod student;
+
+pub use crop::CropRule;
+pub use manifest::{Calibration, FileEntry, Manifest, Metrics, SplitMetrics};
+pub use output::{BINS, HEADS, Head, bin_center, bin_of, bin_width};
+pub use reading::{FaceState, NoFace, Reading};
+pub use student::{ConvSpec, StudentSpec};

@@ -1,0 +1,148 @@
+//! The student's shape: everything an engine needs to know besides the weights.
+
+use super::HEADS;
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// One convolution with square kernel, followed by ReLU. Zero padding is `kernel / 2`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConvSpec {
+    /// Output channels.
+    pub out: usize,
+    /// Kernel side, odd.
+    pub kernel: usize,
+    /// Stride in both directions.
+    pub stride: usize,
+}
+
+/// The causal student: ring of grey crops -> convolutions -> global mean -> GRU -> 42 logits.
+///
+/// Input is the ring as `ring` channels of `size_px` x `size_px` u8, oldest first. Its real value is
+/// `(u8 - input_zero_point) * input_scale`; padding is the zero point.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StudentSpec {
+    /// Crops in the ring (the temporal taps of the stem).
+    pub ring: usize,
+    /// Side of a crop in pixels.
+    pub size_px: usize,
+    /// The u8 that stands for zero.
+    pub input_zero_point: u8,
+    /// Real value of one grey level.
+    pub input_scale: f32,
+    /// Convolutions in order; the first is the stem.
+    pub convs: Vec<ConvSpec>,
+    /// GRU units (the carried state).
+    pub hidden: usize,
+    /// Outputs, always [`HEADS`].
+    pub outputs: usize,
+}
+
+impl StudentSpec {
+    /// The shipped architecture, `vaerr-s`.
+    pub fn small() -> Self {
+        let conv = |out, kernel, stride| ConvSpec { out, kernel, stride };
+        Self {
+            ring: 5,
+            size_px: 80,
+            input_zero_point: 128,
+            input_scale: 1.0 / 64.0,
+            convs: vec![
+                conv(32, 7, 2),
+                conv(32, 3, 2),
+                conv(32, 3, 1),
+                conv(64, 3, 2),
+                conv(64, 3, 1),
+                conv(64, 3, 1),
+                conv(128, 3, 2),
+                conv(128, 3, 1),
+            ],
+            hidden: 128,
+            outputs: HEADS,
+        }
+    }
+
+    /// Input and output side of each convolution: `(in_ch, in_px, out_px)`.
+    pub fn shapes(&self) -> Vec<(usize, usize, usize)> {
+        let (mut ch, mut px) = (self.ring, self.size_px);
+        self.convs
+            .iter()
+            .map(|c| {
+                let out_px = (px + 2 * (c.kernel / 2) - c.kernel) / c.stride + 1;
+                let shape = (ch, px, out_px);
+                (ch, px) = (c.out, out_px);
+                shape
+            })
+            .collect()
+    }
+
+    /// Width of the feature vector after the global mean.
+    pub fn features(&self) -> usize {
+        self.convs.last().map_or(0, |c| c.out)
+    }
+
+    /// Multiply-accumulates of one step.
+    pub fn macs(&self) -> usize {
+        let convs: usize = self
+            .convs
+            .iter()
+            .zip(self.shapes())
+            .map(|(c, (ch, _, px))| px * px * c.out * ch * c.kernel * c.kernel)
+            .sum();
+        convs + 3 * self.hidden * (self.features() + self.hidden) + self.outputs * self.hidden
+    }
+
+    /// Trainable values after folding.
+    pub fn parameters(&self) -> usize {
+        let convs: usize =
+            self.convs.iter().zip(self.shapes()).map(|(c, (ch, _, _))| c.out * (ch * c.kernel * c.kernel + 1)).sum();
+        convs + 3 * self.hidden * (self.features() + self.hidden + 2) + self.outputs * (self.hidden + 1)
+    }
+
+    /// Refuses shapes that no engine can run.
+    pub fn validate(&self) -> Result<()> {
+        let fail = |what: String| Err(Error::model(what));
+        if !(1..=16).contains(&self.ring) {
+            return fail(format!("student.ring is {}, expected 1 to 16", self.ring));
+        }
+        if !(16..=512).contains(&self.size_px) {
+            return fail(format!("student.size_px is {}, expected 16 to 512", self.size_px));
+        }
+        if !(self.input_scale.is_finite() && self.input_scale > 0.0) {
+            return fail(format!("student.input_scale is {}, expected a positive number", self.input_scale));
+        }
+        if self.convs.is_empty() || self.convs.len() > 64 {
+            return fail(format!("student has {} convolutions, expected 1 to 64", self.convs.len()));
+        }
+        for (i, c) in self.convs.iter().enumerate() {
+            let ok = (1..=2048).contains(&c.out) && c.kernel % 2 == 1 && c.kernel <= 15 && (1..=4).contains(&c.stride);
+            if !ok {
+                return fail(format!(
+                    "student.convs[{i}] is {c:?}, expected out 1-2048, odd kernel up to 15, stride 1-4"
+                ));
+            }
+        }
+        if !(1..=2048).contains(&self.hidden) {
+            return fail(format!("student.hidden is {}, expected 1 to 2048", self.hidden));
+        }
+        if self.outputs != HEADS {
+            return fail(format!("student.outputs is {}, expected {HEADS}", self.outputs));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_is_valid_and_small() {
+        let s = StudentSpec::small();
+        s.validate().unwrap();
+        assert_eq!(s.shapes().iter().map(|x| x.2).collect::<Vec<_>>(), [40, 20, 20, 10, 10, 10, 5, 5]);
+        assert_eq!(s.macs(), 34_766_080);
+        assert_eq!(s.parameters(), 444_650);
+    }
+}
