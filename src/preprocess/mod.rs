@@ -1,20 +1,22 @@
 //! Layer 2: the one resampler. Training, runtime and tests all cut crops with [`Cropper::crop_into`].
 
 use crate::frame::Gray;
+use crate::spec::CropRule;
 
 /// Fraction bits of a resampling weight; the weights of one output pixel sum to exactly `1 << BITS`.
 const BITS: u32 = 14;
 
 /// Cuts a square out of a grey picture and resamples it to `size_px` x `size_px`.
 ///
-/// Separable triangle filter of half-width `max(1, side / size_px)` source pixels: bilinear when enlarging,
-/// antialiased when reducing. Output pixel `i` is centred at `x + (i + 0.5) * side / size_px`; weights are
+/// Separable triangle filter of half-width `max(1, side / detail_px)` source pixels: bilinear when enlarging,
+/// antialiased when reducing to `detail_px` or less. Output pixel `i` is centred at `x + (i + 0.5) * side / size_px`; weights are
 /// 14-bit integers, the horizontal pass keeps 6 fraction bits in u16, the vertical pass rounds half up.
 /// Pixels outside the picture repeat its edge. Holds its buffers, so a warm cropper allocates nothing
 /// unless a crop reaches further than any before it.
 #[derive(Debug, Clone)]
 pub struct Cropper {
     size_px: usize,
+    detail_px: usize,
     columns: Taps,
     rows: Taps,
     strip: Vec<u16>,
@@ -30,9 +32,9 @@ struct Taps {
 }
 
 impl Taps {
-    fn fill(&mut self, origin: f64, side: f64, size: usize) {
+    fn fill(&mut self, origin: f64, side: f64, size: usize, detail: usize) {
         let scale = side / size as f64;
-        let half = scale.max(1.0);
+        let half = (side / detail as f64).max(1.0);
         self.per_output = (2.0 * half).ceil() as usize + 1;
         self.first.clear();
         self.weights.clear();
@@ -54,9 +56,18 @@ impl Taps {
 }
 
 impl Cropper {
-    /// A cropper to squares of `size_px`.
+    /// A cropper to squares of `size_px` with all the detail they can hold.
     pub fn new(size_px: usize) -> Self {
-        Self { size_px, columns: Taps::default(), rows: Taps::default(), strip: Vec::new() }
+        Self::with_detail(size_px, size_px)
+    }
+
+    /// A cropper that obeys `rule`.
+    pub fn for_rule(rule: &CropRule) -> Self {
+        Self::with_detail(rule.size_px, rule.detail_px)
+    }
+
+    fn with_detail(size_px: usize, detail_px: usize) -> Self {
+        Self { size_px, detail_px, columns: Taps::default(), rows: Taps::default(), strip: Vec::new() }
     }
 
     /// Side of the crops in pixels.
@@ -81,8 +92,8 @@ impl Cropper {
             out.fill(0);
             return;
         }
-        self.columns.fill(f64::from(x), f64::from(side), size);
-        self.rows.fill(f64::from(y), f64::from(side), size);
+        self.columns.fill(f64::from(x), f64::from(side), size, self.detail_px);
+        self.rows.fill(f64::from(y), f64::from(side), size, self.detail_px);
         let row_at = |j: i64| j.clamp(0, image.height as i64 - 1) as usize;
         let top = row_at(self.rows.first[0]);
         let bottom = row_at(self.rows.first[size - 1] + self.rows.per_output as i64 - 1);

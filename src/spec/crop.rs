@@ -7,13 +7,16 @@ use serde::{Deserialize, Serialize};
 ///
 /// With a box of side `s` centred at `(cx, cy)` the crop is centred at
 /// `(cx + shift_x * s, cy + shift_y * s)` and has side `margin * s`; it is resampled to
-/// `size_px` x `size_px` grey u8 by [`crate::preprocess::crop_into`]. Pixels outside the picture
+/// `size_px` x `size_px` grey u8 by `preprocess::Cropper`. Pixels outside the picture
 /// repeat its edge.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CropRule {
     /// Side of the crop in pixels.
     pub size_px: usize,
+    /// Finest detail kept: a crop is low-passed as if it had first been taken with this many pixels a side,
+    /// so that a large, sharp face looks to the student like the 48-pixel pictures it learnt from.
+    pub detail_px: usize,
     /// Side of the crop over side of the detector's box.
     pub margin: f32,
     /// Horizontal shift of the centre, in box sides, positive to the right.
@@ -25,7 +28,7 @@ pub struct CropRule {
 impl CropRule {
     /// The rule of the shipped students: `rustface` boxes mapped to the framing of FER+ pictures,
     /// by medians over FER+ training pictures (`vaerr-train crop-rule`).
-    pub const FERPLUS: Self = Self { size_px: 80, margin: 1.0, shift_x: 0.0, shift_y: 0.0 };
+    pub const FERPLUS: Self = Self { size_px: 80, detail_px: 48, margin: 1.0, shift_x: 0.0, shift_y: 0.0 };
 
     /// The crop square `[x, y, side]` in pixels for the box `[x, y, side]`.
     pub fn square(&self, face: [f32; 3]) -> [f32; 3] {
@@ -39,6 +42,9 @@ impl CropRule {
     pub fn validate(&self) -> Result<()> {
         if !(16..=512).contains(&self.size_px) {
             return Err(Error::model(format!("crop.size_px is {}, expected 16 to 512", self.size_px)));
+        }
+        if !(8..=self.size_px).contains(&self.detail_px) {
+            return Err(Error::model(format!("crop.detail_px is {}, expected 8 to crop.size_px", self.detail_px)));
         }
         if !(0.5..=4.0).contains(&self.margin) {
             return Err(Error::model(format!("crop.margin is {}, expected 0.5 to 4", self.margin)));
@@ -58,7 +64,7 @@ mod tests {
 
     #[test]
     fn square_grows_about_the_shifted_centre() {
-        let rule = CropRule { size_px: 80, margin: 1.5, shift_x: 0.0, shift_y: 0.1 };
+        let rule = CropRule { size_px: 80, detail_px: 48, margin: 1.5, shift_x: 0.0, shift_y: 0.1 };
         assert_eq!(rule.square([10.0, 20.0, 40.0]), [0.0, 14.0, 60.0]);
     }
 

@@ -1,0 +1,148 @@
+//! The student as a trainable network, in the shape of [`StudentSpec`].
+
+use crate::spec::{ConvSpec, HEADS, StudentSpec};
+use burn::module::{Module, Param};
+use burn::nn::{BatchNorm, BatchNormConfig};
+use burn::tensor::{Device, Distribution, Tensor, activation, module::conv2d, ops::ConvOptions};
+
+/// A convolution with re-parameterisable branches in weight space, then BatchNorm, then ReLU.
+///
+/// The kernel applied is `k x k` + `1 x 1` + `diag(identity)` (RepVGG's three branches, arXiv 2101.03697, summed
+/// before the convolution instead of after it, so that training costs one convolution a layer); the identity branch
+/// exists where input and output have the same shape. Folding is therefore exact: sum the branches, multiply by the
+/// BatchNorm gain.
+#[derive(Module, Debug)]
+pub struct RepConv {
+    /// `out x in x k x k`.
+    pub main: Param<Tensor<4>>,
+    /// `out x in x 1 x 1`, absent for the stem.
+    pub point: Option<Param<Tensor<4>>>,
+    /// One factor a channel.
+    pub identity: Option<Param<Tensor<1>>>,
+    pub norm: BatchNorm,
+    pub kernel: usize,
+    pub stride: usize,
+}
+
+fn normal<const D: usize>(shape: [usize; D], std: f64, device: &Device) -> Param<Tensor<D>> {
+    Param::from_tensor(Tensor::random(shape, Distribution::Normal(0.0, std), device))
+}
+
+fn uniform<const D: usize>(shape: [usize; D], limit: f64, device: &Device) -> Param<Tensor<D>> {
+    Param::from_tensor(Tensor::random(shape, Distribution::Uniform(-limit, limit), device))
+}
+
+impl RepConv {
+    fn new(spec: ConvSpec, input: usize, stem: bool, device: &Device) -> Self {
+        let k = spec.kernel;
+        let he = |fan: usize| (2.0 / fan as f64).sqrt();
+        let square = input == spec.out && spec.stride == 1;
+        Self {
+            main: normal([spec.out, input, k, k], he(input * k * k), device),
+            point: (!stem).then(|| normal([spec.out, input, 1, 1], 0.5 * he(input), device)),
+            identity: square.then(|| Param::from_tensor(Tensor::ones([spec.out], device).mul_scalar(0.5))),
+            norm: BatchNormConfig::new(spec.out).init(device),
+            kernel: k,
+            stride: spec.stride,
+        }
+    }
+
+    /// The single kernel that the branches add up to, `out x in x k x k`.
+    pub fn kernel_sum(&self) -> Tensor<4> {
+        let mut sum = self.main.val();
+        let pad = self.kernel / 2;
+        if let Some(point) = &self.point {
+            let mut point = point.val();
+            if let Some(identity) = &self.identity {
+                let [out, _, _, _] = point.dims();
+                let eye = Tensor::<2>::eye(out, &point.device());
+                point = point + (eye * identity.val().reshape([out, 1])).reshape([out, out, 1, 1]);
+            }
+            sum = sum + point.pad((pad, pad, pad, pad), 0.0);
+        }
+        sum
+    }
+
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let pad = self.kernel / 2;
+        let options = ConvOptions::new([self.stride; 2], [pad; 2], [1; 2], 1);
+        activation::relu(self.norm.forward(conv2d(x, self.kernel_sum(), None, options)))
+    }
+}
+
+/// Gated recurrent unit in ONNX order (z, r, h) with one fused input product.
+#[derive(Module, Debug)]
+pub struct GruCell {
+    /// `features x 3 hidden`.
+    pub w: Param<Tensor<2>>,
+    /// `hidden x 3 hidden`.
+    pub r: Param<Tensor<2>>,
+    pub wb: Param<Tensor<1>>,
+    pub rb: Param<Tensor<1>>,
+    pub hidden: usize,
+}
+
+impl GruCell {
+    fn new(features: usize, hidden: usize, device: &Device) -> Self {
+        let limit = 1.0 / (hidden as f64).sqrt();
+        Self {
+            w: uniform([features, 3 * hidden], limit, device),
+            r: uniform([hidden, 3 * hidden], limit, device),
+            wb: uniform([3 * hidden], limit, device),
+            rb: uniform([3 * hidden], limit, device),
+            hidden,
+        }
+    }
+
+    /// The input's share of the gates, `rows x 3 hidden`; computed once for inputs that repeat.
+    pub fn project(&self, x: Tensor<2>) -> Tensor<2> {
+        x.matmul(self.w.val()) + self.wb.val().unsqueeze()
+    }
+
+    /// One step from projected input and state, both `rows x ..`.
+    pub fn step(&self, projected: Tensor<2>, h: Tensor<2>) -> Tensor<2> {
+        let n = self.hidden;
+        let recurrent = h.clone().matmul(self.r.val()) + self.rb.val().unsqueeze();
+        let gate = |t: &Tensor<2>, i: usize| t.clone().narrow(1, i * n, n);
+        let z = activation::sigmoid(gate(&projected, 0) + gate(&recurrent, 0));
+        let r = activation::sigmoid(gate(&projected, 1) + gate(&recurrent, 1));
+        let new = activation::tanh(gate(&projected, 2) + r * gate(&recurrent, 2));
+        new.clone() + z * (h - new)
+    }
+}
+
+/// The trainable student.
+#[derive(Module, Debug)]
+pub struct StudentNet {
+    pub convs: Vec<RepConv>,
+    pub gru: GruCell,
+    /// `hidden x 42`.
+    pub head: Param<Tensor<2>>,
+    pub head_bias: Param<Tensor<1>>,
+}
+
+impl StudentNet {
+    /// He-initialised convolutions, uniform recurrent weights; seed the device first.
+    pub fn new(spec: &StudentSpec, device: &Device) -> Self {
+        let shapes = spec.shapes();
+        let convs = spec.convs.iter().zip(shapes).enumerate();
+        Self {
+            convs: convs.map(|(i, (c, (input, _, _)))| RepConv::new(*c, input, i == 0, device)).collect(),
+            gru: GruCell::new(spec.features(), spec.hidden, device),
+            head: uniform([spec.hidden, HEADS], 1.0 / (spec.hidden as f64).sqrt(), device),
+            head_bias: Param::from_tensor(Tensor::zeros([HEADS], device)),
+        }
+    }
+
+    /// Rings `n x ring x size x size`, already in real units -> features `n x features`.
+    pub fn features(&self, rings: Tensor<4>) -> Tensor<2> {
+        let x = self.convs.iter().fold(rings, |x, conv| conv.forward(x));
+        let [n, channels, h, w] = x.dims();
+        x.reshape([n, channels, h * w]).mean_dim(2).reshape([n, channels])
+    }
+
+    /// State `n x hidden` -> logits `n x 42`.
+    pub fn logits(&self, h: Tensor<2>) -> Tensor<2> {
+        h.matmul(self.head.val()) + self.head_bias.val().unsqueeze()
+    }
+}
