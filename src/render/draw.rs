@@ -9,7 +9,7 @@ use super::trajectory::Pose;
 /// Side of the face box in head half-heights.
 const BOX_SIDE: f32 = 1.56;
 /// Height of the face box's centre below the head's centre.
-const BOX_V: f32 = 0.24;
+const BOX_V: f32 = 0.165;
 
 /// Where the head stands and how it is lit.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -31,11 +31,11 @@ impl Placement {
     }
 
     /// The face box `[x, y, side]` in pixels, as a frontal detector gives it: a square of side 1.56 head
-    /// half-heights centred 0.24 below the head's centre, from mid forehead to chin, ear to ear.
+    /// half-heights centred 0.165 below the head's centre, from mid forehead to chin, ear to ear.
     pub fn face_box(&self, pose: Pose) -> [f32; 3] {
         let v = BOX_V * self.size_px;
-        let cx = self.center[0] + (pose.dx - 0.24 * pose.roll + 0.35 * pose.yaw) * self.size_px;
-        let cy = self.center[1] + (pose.dy + 0.35 * pose.pitch) * self.size_px + v;
+        let cx = self.center[0] + (pose.dx + 0.26 * pose.yaw) * self.size_px;
+        let cy = self.center[1] + (pose.dy + 0.72 * pose.pitch) * self.size_px + v;
         let side = BOX_SIDE * self.size_px;
         [cx - 0.5 * side, cy - 0.5 * side, side]
     }
@@ -140,7 +140,7 @@ impl<'a> Model<'a> {
             paint(pixel, p.cloth.map(|c| c * (0.75 + 0.2 * x * self.light[0])), cover(shoulder));
         }
         let hair = if p.long_hair && y > -0.1 {
-            (x.abs() - wide * 1.04).max(y - 1.15)
+            (x.abs() - wide * 1.04 + 0.5 * (y - 0.75).max(0.0).powi(2)).max(y - 1.2 + 0.05 * (25.0 * x).sin())
         } else {
             ((x / wide).hypot(y / (0.5 + 0.5 * p.hair_volume)) - 1.0).max(y - 0.05)
         };

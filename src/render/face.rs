@@ -40,17 +40,17 @@ impl Features<'_> {
 
     fn creases(&self, c: &mut Rgb, u: f32, v: f32) {
         let (p, e, s) = (self.person, &self.e, u.abs());
-        let fold = 0.10 + 0.35 * e.au12.max(e.au10) + 0.25 * e.au9;
+        let fold = 0.10 + 0.30 * e.au12.max(e.au10) + 0.15 * e.au9;
         let corner = [self.mouth_width + 0.09, p.mouth_v - 0.04 + self.corner[usize::from(u > 0.0)]];
         let d = segment(s, v, [p.nose_width + 0.05, p.nose_v - 0.03], corner);
-        darken(c, fold * bump(d / 0.05, 0.0));
+        darken(c, fold * bump(d / 0.06, 0.0));
         if v < p.eye_v {
             let rows = bump((v + 0.32) / 0.025, s / 0.42) + bump((v + 0.41) / 0.025, s / 0.42);
             darken(c, 0.32 * e.au1.max(e.au2) * rows);
             darken(c, 0.55 * e.au4 * bump((s - 0.05) / 0.025, (v - p.brow_v - 0.02) / 0.13));
         }
         let wrinkles = bump((v - 0.03) / 0.02, s / 0.13) + bump((v - 0.09) / 0.02, s / 0.13);
-        darken(c, 0.5 * e.au9 * wrinkles);
+        darken(c, 0.28 * e.au9 * wrinkles);
         let outer = p.eye_x + p.eye_width;
         let feet = bump((s - outer - 0.06) / 0.07, (v - p.eye_v - 0.02) / 0.02)
             + bump((s - outer - 0.06) / 0.07, (v - p.eye_v + 0.04) / 0.02);
@@ -62,7 +62,7 @@ impl Features<'_> {
     fn beard(&self, c: &mut Rgb, u: f32, v: f32) {
         let p = self.person;
         if p.beard > 0.0 {
-            let edge = 0.52 + 0.10 * (u.abs() < 0.30) as u8 as f32 - 0.5 * (u.abs() - 0.30).max(0.0);
+            let edge = 0.52 + 0.10 * step(0.34, 0.26, u.abs()) - 0.5 * (u.abs() - 0.30).max(0.0);
             blend(c, p.hair, p.beard * step(edge, edge + 0.15, v));
         }
     }
