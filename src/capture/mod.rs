@@ -1,5 +1,7 @@
 //! Layer 3: frame sources behind one trait. A source is one file here and one scheme in [`open`].
 
+pub mod synthetic;
+
 use crate::error::Result;
 use crate::frame::Frame;
 use std::time::Duration;

@@ -1,0 +1,207 @@
+//! `synthetic[:seed=N,seconds=S,fps=F,people=P,size=WxH]`: rendered faces with designed emotions.
+
+use super::{FrameSource, Next, SourceInfo, SourceStats, Truth};
+use crate::error::{Error, Result};
+use crate::frame::{Frame, PixelFormat, Range};
+use crate::render::{Canvas, Expression, Person, Placement, Style, Trajectory};
+use std::time::Duration;
+
+const FORM: &str = "write synthetic[:seed=N,seconds=S,fps=F,people=P,size=WxH]";
+
+/// What the user asked for; `seconds = 0` never ends.
+#[derive(Debug, Clone, PartialEq)]
+struct Settings {
+    seed: u64,
+    seconds: f64,
+    fps: f64,
+    people: u32,
+    size: (usize, usize),
+}
+
+impl Settings {
+    fn parse(spec: &str) -> Result<Self> {
+        let mut s = Self { seed: 1, seconds: 10.0, fps: 25.0, people: 1, size: (640, 480) };
+        let rest = spec.strip_prefix("synthetic").unwrap_or(spec);
+        for item in rest.trim_start_matches(':').split(',').filter(|i| !i.is_empty()) {
+            let (key, value) = item.split_once('=').unwrap_or((item, ""));
+            let bad = || Error::usage(format!("bad setting `{item}`")).at(spec).remedy(FORM);
+            match key {
+                "seed" => s.seed = value.parse().map_err(|_| bad())?,
+                "seconds" => s.seconds = number(value, 0.0, 1e6).ok_or_else(bad)?,
+                "fps" => s.fps = number(value, 0.1, 1000.0).ok_or_else(bad)?,
+                "people" => s.people = value.parse().ok().filter(|&p| p <= 4).ok_or_else(bad)?,
+                "size" => s.size = size(value).ok_or_else(bad)?,
+                _ => return Err(Error::usage(format!("unknown setting `{key}`")).at(spec).remedy(FORM)),
+            }
+        }
+        Ok(s)
+    }
+}
+
+fn number(text: &str, low: f64, high: f64) -> Option<f64> {
+    text.parse().ok().filter(|v| (low..=high).contains(v))
+}
+
+fn size(text: &str) -> Option<(usize, usize)> {
+    let (w, h) = text.split_once('x')?;
+    let side = |s: &str| s.parse().ok().filter(|n| (16..=4096).contains(n));
+    Some((side(w)?, side(h)?))
+}
+
+struct Actor {
+    person: Person,
+    style: Style,
+    course: Trajectory,
+    place: Placement,
+}
+
+/// Rendered faces side by side, each with its own identity and course; time is `index / fps`.
+pub struct Synthetic {
+    settings: Settings,
+    info: SourceInfo,
+    actors: Vec<Actor>,
+    background: Vec<u8>,
+    truth: Vec<Truth>,
+    index: u64,
+}
+
+impl Synthetic {
+    /// A source from `synthetic[:key=value,...]`: `seed` (1), `seconds` (10, 0 is endless), `fps` (25),
+    /// `people` (1, 0 to 4), `size` (640x480, sides 16 to 4096).
+    ///
+    /// # Errors
+    /// Names the setting that is unknown or out of range.
+    pub fn parse(spec: &str) -> Result<Self> {
+        let settings = Settings::parse(spec)?;
+        let (width, height) = settings.size;
+        let mut background = vec![0; 3 * width * height];
+        Canvas { data: &mut background, width, height }.background(settings.seed);
+        let frames = (settings.seconds > 0.0).then(|| (settings.seconds * settings.fps).round() as u64);
+        let info = SourceInfo { name: spec.to_owned(), fps: Some(settings.fps), frames, live: false };
+        let actors: Vec<Actor> = (0..settings.people).map(|i| actor(&settings, i)).collect();
+        let truth = Vec::with_capacity(actors.len());
+        Ok(Self { settings, info, actors, background, truth, index: 0 })
+    }
+}
+
+fn actor(s: &Settings, i: u32) -> Actor {
+    let (w, h) = (s.size.0 as f32, s.size.1 as f32);
+    let slot = w / s.people as f32;
+    let place = Placement::new([(i as f32 + 0.5) * slot, 0.47 * h], (0.30 * h).min(0.48 * slot));
+    let seed = s.seed.wrapping_mul(1009).wrapping_add(u64::from(i));
+    Actor { person: Person::new(seed), style: Style::new(seed), course: Trajectory::new(seed), place }
+}
+
+impl FrameSource for Synthetic {
+    fn info(&self) -> &SourceInfo {
+        &self.info
+    }
+
+    fn next_frame(&mut self, frame: &mut Frame) -> Result<Next> {
+        self.truth.clear();
+        if self.info.frames.is_some_and(|n| self.index >= n) {
+            return Ok(Next::End);
+        }
+        let (width, height) = self.settings.size;
+        let t = self.index as f64 / self.settings.fps;
+        frame.reshape(width, height, PixelFormat::Rgb8, Range::Full)?;
+        frame.data.copy_from_slice(&self.background);
+        (frame.time, frame.index) = (Duration::from_secs_f64(t), self.index);
+        let mut canvas = Canvas { data: &mut frame.data, width, height };
+        for (a, person) in self.actors.iter().zip(0..) {
+            let (affect, pose) = (a.course.at(t), a.course.pose(t));
+            let mut e = Expression::from_affect(affect, &a.person, &a.style);
+            e.au43 = e.au43.max(a.course.blink(t));
+            canvas.person(&a.person, e, pose, &a.place);
+            let [x, y, side] = a.place.face_box(pose);
+            let center = [x + 0.5 * side, y + 0.5 * side];
+            self.truth.push(Truth { person, center, arousal: affect.arousal, valence: affect.valence });
+        }
+        self.index += 1;
+        Ok(Next::Frame)
+    }
+
+    fn stats(&self) -> SourceStats {
+        SourceStats { delivered: self.index, ..SourceStats::default() }
+    }
+
+    fn truth(&self) -> &[Truth] {
+        &self.truth
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bad_settings_are_named() {
+        for bad in ["sed=1", "fps=0", "fps=nan", "people=5", "size=10", "size=8x8", "seconds=-1", "seed="] {
+            let e = Synthetic::parse(&format!("synthetic:{bad}")).err().expect(bad);
+            assert!(e.to_string().contains(bad.split('=').next().unwrap_or(bad)), "{e}");
+        }
+        assert!(Synthetic::parse("synthetic").is_ok());
+    }
+
+    #[test]
+    fn frames_count_up_and_end() {
+        let mut s = Synthetic::parse("synthetic:seconds=0.4,fps=10,people=2,size=64x48").expect("valid");
+        let mut f = Frame::default();
+        for i in 0..4 {
+            assert_eq!(s.next_frame(&mut f).expect("frame"), Next::Frame);
+            assert_eq!((f.index, f.time), (i, Duration::from_millis(100 * i)));
+            assert_eq!(s.truth().len(), 2);
+            assert!(s.truth()[0].center[0] < s.truth()[1].center[0]);
+        }
+        for _ in 0..2 {
+            assert_eq!(s.next_frame(&mut f).expect("end"), Next::End);
+        }
+        assert_eq!(s.stats().delivered, 4);
+    }
+
+    #[test]
+    fn nobody_leaves_the_background() {
+        let mut s = Synthetic::parse("synthetic:people=0,seconds=0,size=33x17").expect("valid");
+        let mut f = Frame::default();
+        s.next_frame(&mut f).expect("frame");
+        assert_eq!(f.data, s.background);
+        assert!(s.truth().is_empty() && s.info().frames.is_none());
+    }
+
+    /// Worst score and largest box offset (in box sides) over every 5th frame, reduced four times.
+    fn detect(spec: &str, model: &str) -> (f64, f32) {
+        let model = rustface::load_model(model).expect("a SeetaFace model");
+        let mut detector = rustface::create_detector_with_model(model);
+        detector.set_min_face_size(20);
+        detector.set_score_thresh(0.5);
+        let mut source = Synthetic::parse(spec).expect("valid");
+        let (mut frame, mut worst, mut off) = (Frame::default(), f64::MAX, 0f32);
+        while source.next_frame(&mut frame).expect("frame") == Next::Frame {
+            if frame.index % 5 != 0 {
+                continue;
+            }
+            let green = |x: usize, y: usize| u32::from(frame.data[3 * (y * 640 + x) + 1]);
+            let mean =
+                |i: usize| (0..16).map(|k| green(4 * (i % 160) + k % 4, 4 * (i / 160) + k / 4)).sum::<u32>() / 16;
+            let small: Vec<u8> = (0..160 * 120).map(|i| mean(i) as u8).collect();
+            let faces = detector.detect(&rustface::ImageData::new(&small, 160, 120));
+            let Some(best) = faces.iter().max_by(|a, b| a.score().total_cmp(&b.score())) else { return (0.0, 1.0) };
+            let (b, [cx, cy]) = (best.bbox(), source.truth()[0].center);
+            let side = b.width() as f32;
+            let (dx, dy) = (b.x() as f32 + 0.5 * side - 0.25 * cx, b.y() as f32 + 0.5 * side - 0.25 * cy);
+            (worst, off) = (worst.min(best.score()), off.max(dx.abs().max(dy.abs()) / side));
+        }
+        (worst, off)
+    }
+
+    #[test]
+    #[ignore = "needs the path of seeta_fd_frontal_v1.0.bin in VAERR_SEETA_MODEL"]
+    fn the_frontal_detector_finds_every_face_where_truth_says() {
+        let model = std::env::var("VAERR_SEETA_MODEL").expect("VAERR_SEETA_MODEL");
+        for seed in 0..12 {
+            let (score, off) = detect(&format!("synthetic:seed={seed},seconds=12,fps=5"), &model);
+            println!("seed {seed}: score {score:.1} offset {off:.2}");
+            assert!(score >= 3.0 && off < 0.2, "seed {seed}: score {score}, offset {off}");
+        }
+    }
+}
