@@ -8,10 +8,13 @@ pub mod error;
 pub mod face;
 pub mod frame;
 pub mod metrics;
+pub mod model;
 pub mod preprocess;
 pub mod quant;
 pub mod render;
 pub mod sink;
 pub mod spec;
+#[cfg(feature = "train")]
+pub mod train;
 
 pub use error::{Error, ErrorKind, Result};

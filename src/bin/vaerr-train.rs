@@ -1,1 +1,60 @@
-fn main() {}
+//! The server-side trainer.
+
+use clap::Parser;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use vaerr::train::fit::{self, FitConfig, FitPaths};
+
+/// Trains, quantises and exports students for `vaerr`.
+#[derive(Parser)]
+#[command(version)]
+enum Command {
+    /// Train a student from scratch on FER+ and rendered clips.
+    Fit {
+        /// FER+ training split: folder or zip in the FERPlus layout.
+        #[arg(long)]
+        train: PathBuf,
+        /// Folder for checkpoints and metrics.jsonl.
+        #[arg(long)]
+        run: PathBuf,
+        /// Continue the run from its last whole epoch.
+        #[arg(long)]
+        resume: bool,
+        #[arg(long, default_value_t = FitConfig::default().epochs)]
+        epochs: usize,
+        #[arg(long, default_value_t = FitConfig::default().seed)]
+        seed: u64,
+        /// Peak learning rate.
+        #[arg(long, default_value_t = FitConfig::default().learning_rate)]
+        learning_rate: f64,
+        /// Use at most this many training pictures; 0 for all.
+        #[arg(long, default_value_t = 0)]
+        limit: usize,
+    },
+}
+
+fn run(command: Command) -> vaerr::Result<()> {
+    let stop = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register_conditional_shutdown(signal_hook::consts::SIGINT, 130, Arc::clone(&stop))?;
+    signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&stop))?;
+    match command {
+        Command::Fit { train, run, resume, epochs, seed, learning_rate, limit } => {
+            let config = FitConfig { epochs, seed, learning_rate, limit, ..FitConfig::default() };
+            let done = fit::fit(&config, &FitPaths { train, run }, resume, &stop)?;
+            println!("best epoch {} of {}: held-out mean CCC {:.4}", done.best_epoch, done.epochs, done.best_ccc);
+        }
+    }
+    Ok(())
+}
+
+fn main() -> std::process::ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
+    match run(Command::parse()) {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("vaerr-train: {e}");
+            std::process::ExitCode::from(2)
+        }
+    }
+}

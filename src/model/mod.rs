@@ -1,8 +1,5 @@
 //! Layer 2: model bundles. Reads and writes `student.onnx`, `student-int8.onnx` and `manifest.toml`.
 
-mod bundle;
-pub mod onnx;
 mod student;
 
-pub use bundle::Bundle;
 pub use student::{Conv, ConvI8, Gru, Linear, Precision, Student, Trunk};

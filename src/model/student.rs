@@ -131,12 +131,17 @@ impl Student {
                         return Err(Error::model(format!("conv{i}.weight[{j}] is -128, expected -127 to 127")));
                     }
                     if q.input_scale != scale {
-                        return Err(Error::model(format!("conv{i}.input_scale is {}, expected {scale}", q.input_scale)));
+                        return Err(Error::model(format!(
+                            "conv{i}.input_scale is {}, expected {scale}",
+                            q.input_scale
+                        )));
                     }
                     finite(format!("conv{i}.requant"), &q.requant)?;
                     for (o, (&w, &s)) in q.weight_scale.iter().zip(&q.requant).enumerate() {
                         if s != (q.input_scale * w) / q.output_scale || s <= 0.0 {
-                            return Err(Error::model(format!("conv{i}.requant[{o}] is {s}, which its scales do not give")));
+                            return Err(Error::model(format!(
+                                "conv{i}.requant[{o}] is {s}, which its scales do not give"
+                            )));
                         }
                     }
                     scale = q.output_scale;

@@ -32,4 +32,15 @@ impl Rng {
     pub fn chance(&mut self, p: f32) -> bool {
         self.unit() < p
     }
+
+    /// Uniform in `0..n`; 0 if `n` is 0.
+    pub fn below(&mut self, n: usize) -> usize {
+        ((u128::from(self.next_u64()) * n as u128) >> 64) as usize
+    }
+
+    /// Standard normal (Box and Muller 1958).
+    pub fn normal(&mut self) -> f32 {
+        let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
+        radius * (std::f32::consts::TAU * self.unit()).cos()
+    }
 }

@@ -1,7 +1,7 @@
 //! Random views of a face: what differs between pictures of one expression without changing it.
 
 use crate::frame::Gray;
-use crate::render::rng::Rng;
+use crate::render::Rng;
 
 /// How far a view may depart from the plain crop. Lengths are fractions of the crop's side.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -39,20 +39,20 @@ pub struct View {
 impl Augment {
     /// Draws a view for crops of `size_px`.
     pub fn draw(&self, size_px: usize, rng: &mut Rng) -> View {
-        let blank = (rng.f32() < self.cutout).then(|| {
-            let side = |r: &mut Rng| ((0.1 + 0.25 * r.f32()) * size_px as f32) as usize;
+        let blank = (rng.unit() < self.cutout).then(|| {
+            let side = |r: &mut Rng| ((0.1 + 0.25 * r.unit()) * size_px as f32) as usize;
             let (w, h) = (side(rng), side(rng));
             [rng.below(size_px - w), rng.below(size_px - h), w, h]
         });
         View {
             shift: [self.shift * rng.normal(), self.shift * rng.normal()],
             zoom: (self.zoom * rng.normal()).exp(),
-            roll: self.roll * (2.0 * rng.f32() - 1.0) * rng.f32(),
-            flip: rng.f32() < 0.5,
+            roll: self.roll * (2.0 * rng.unit() - 1.0) * rng.unit(),
+            flip: rng.unit() < 0.5,
             contrast: (0.25 * rng.normal()).exp(),
             brightness: 25.0 * rng.normal(),
             gamma: (0.2 * rng.normal()).exp(),
-            noise: if rng.f32() < 0.3 { 6.0 * rng.f32() } else { 0.0 },
+            noise: if rng.unit() < 0.3 { 6.0 * rng.unit() } else { 0.0 },
             blank,
         }
     }
@@ -115,18 +115,26 @@ mod tests {
     use crate::preprocess::Cropper;
 
     const PLAIN: View = View {
-        shift: [0.0; 2], zoom: 1.0, roll: 0.0, flip: false, contrast: 1.0, brightness: 0.0, gamma: 1.0, noise: 0.0, blank: None,
+        shift: [0.0; 2],
+        zoom: 1.0,
+        roll: 0.0,
+        flip: false,
+        contrast: 1.0,
+        brightness: 0.0,
+        gamma: 1.0,
+        noise: 0.0,
+        blank: None,
     };
 
     fn picture() -> Gray {
-        let mut rng = Rng::new(3);
+        let mut rng = Rng::new(3, 0);
         Gray { width: 48, height: 48, data: (0..48 * 48).map(|_| rng.below(256) as u8).collect() }
     }
 
     #[test]
     fn the_plain_view_is_the_runtime_crop() {
         let (mut a, mut b) = (vec![0; 6400], vec![0; 6400]);
-        PLAIN.apply(&picture(), [0.0, 0.0, 48.0], 80, &mut Rng::new(1), &mut a);
+        PLAIN.apply(&picture(), [0.0, 0.0, 48.0], 80, &mut Rng::new(1, 0), &mut a);
         Cropper::new(80).crop_into(&picture(), [0.0, 0.0, 48.0], &mut b);
         assert!(a.iter().zip(&b).all(|(a, b)| a.abs_diff(*b) <= 1));
     }
@@ -134,15 +142,15 @@ mod tests {
     #[test]
     fn a_flip_mirrors_columns() {
         let (mut a, mut b) = (vec![0; 6400], vec![0; 6400]);
-        PLAIN.apply(&picture(), [0.0, 0.0, 48.0], 80, &mut Rng::new(1), &mut a);
-        View { flip: true, ..PLAIN }.apply(&picture(), [0.0, 0.0, 48.0], 80, &mut Rng::new(1), &mut b);
+        PLAIN.apply(&picture(), [0.0, 0.0, 48.0], 80, &mut Rng::new(1, 0), &mut a);
+        View { flip: true, ..PLAIN }.apply(&picture(), [0.0, 0.0, 48.0], 80, &mut Rng::new(1, 0), &mut b);
         assert!(a.chunks(80).zip(b.chunks(80)).all(|(a, b)| a.iter().eq(b.iter().rev())));
     }
 
     #[test]
     fn a_view_is_set_by_its_seed() {
         let draw = |seed| {
-            let mut rng = Rng::new(seed);
+            let mut rng = Rng::new(seed, 0);
             let view = Augment::default().draw(80, &mut rng);
             let mut out = vec![0; 6400];
             view.apply(&picture(), [0.0, 0.0, 48.0], 80, &mut rng, &mut out);

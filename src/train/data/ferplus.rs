@@ -20,7 +20,8 @@ pub const CLASS_MEANS: [(f64, f64); 8] = [
 ];
 
 /// What a user may call the data in a card or a record.
-pub const LABELS: &str = "proxy labels: FER+ votes averaged over AffectNet class means, not ratings of arousal and valence";
+pub const LABELS: &str =
+    "proxy labels: FER+ votes averaged over AffectNet class means, not ratings of arousal and valence";
 
 /// One picture with its graded label.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,11 +80,13 @@ impl Store {
         match self {
             Store::Folder(dir) => {
                 let path = dir.join(name);
-                bytes = std::fs::read(&path).map_err(|e| Error::input("cannot be read").at(path.display()).caused_by(e))?;
+                bytes =
+                    std::fs::read(&path).map_err(|e| Error::input("cannot be read").at(path.display()).caused_by(e))?;
             }
             Store::Zip(archive, path) => {
                 let place = format!("{}:{name}", path.display());
-                let mut file = archive.by_name(name).map_err(|e| Error::input("cannot be read").at(&place).caused_by(e))?;
+                let mut file =
+                    archive.by_name(name).map_err(|e| Error::input("cannot be read").at(&place).caused_by(e))?;
                 file.read_to_end(&mut bytes).map_err(|e| Error::input("cannot be read").at(&place).caused_by(e))?;
             }
         }
@@ -116,11 +119,14 @@ pub fn load(path: &Path) -> Result<Split> {
         };
         let bytes = store.read(&format!("{root}{name}"))?;
         let picture = image::load_from_memory(&bytes)
-            .map_err(|e| Error::input("cannot decode the picture").at(format!("{}:{root}{name}", store.name())).caused_by(e))?
+            .map_err(|e| {
+                Error::input("cannot decode the picture").at(format!("{}:{root}{name}", store.name())).caused_by(e)
+            })?
             .into_luma8();
         let (width, height) = (picture.width() as usize, picture.height() as usize);
         if width != height {
-            return Err(Error::input(format!("is {width}x{height}, expected a square picture")).at(format!("{}:{root}{name}", store.name())));
+            return Err(Error::input(format!("is {width}x{height}, expected a square picture"))
+                .at(format!("{}:{root}{name}", store.name())));
         }
         let image = Gray { width, height, data: picture.into_raw() };
         split.stills.push(Still { name, image, arousal, valence });
@@ -142,7 +148,13 @@ fn parse_row(line: &str) -> std::result::Result<(String, Label), String> {
     };
     let votes: Vec<f64> = rest
         .split(',')
-        .map(|v| v.trim().parse::<f64>().ok().filter(|v| (0.0..=10.0).contains(v)).ok_or(format!("vote {v:?} is not a number from 0 to 10")))
+        .map(|v| {
+            v.trim()
+                .parse::<f64>()
+                .ok()
+                .filter(|v| (0.0..=10.0).contains(v))
+                .ok_or(format!("vote {v:?} is not a number from 0 to 10"))
+        })
         .collect::<std::result::Result<_, _>>()?;
     if votes.len() != 10 {
         return Err(format!("{} votes, expected 10", votes.len()));

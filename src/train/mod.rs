@@ -1,0 +1,7 @@
+//! Layer 5: the trainer. Nothing below imports it.
+
+pub mod data;
+pub mod fit;
+pub mod fold;
+pub mod loss;
+pub mod net;
