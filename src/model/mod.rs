@@ -1,5 +1,9 @@
 //! Layer 2: model bundles. Reads and writes `student.onnx`, `student-int8.onnx` and `manifest.toml`.
 
+mod bundle;
+pub mod onnx;
+mod proto;
 mod student;
 
+pub use bundle::{Bundle, sha256_hex};
 pub use student::{Conv, ConvI8, Gru, Linear, Precision, Student, Trunk};

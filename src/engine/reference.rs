@@ -1,0 +1,155 @@
+//! The oracle: naive loops, exact to the specification. Never optimised.
+
+use super::{Engine, check_lengths};
+use crate::error::Result;
+use crate::model::{Precision, Student, Trunk};
+use crate::quant;
+use crate::spec::{ConvSpec, HEADS};
+use std::ops::{AddAssign, Mul};
+
+/// The reference engine. fp32 convolutions accumulate in f64, so that their error is the rounding to f32 alone.
+pub struct Reference {
+    student: Student,
+    features: Vec<f32>,
+    next: Vec<f32>,
+}
+
+/// What a step computed on the way, for calibration and layer-by-layer comparison.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Trace {
+    /// Output of each convolution in real units, channel by channel.
+    pub layers: Vec<Vec<f32>>,
+}
+
+/// Zero-padded square convolution, one accumulator a tap in the order input channel, row, column.
+fn convolve<T: Copy + Default + AddAssign + Mul<Output = T>>(
+    input: &[T], weight: &[T], bias: &[T], spec: ConvSpec, (channels, px, out_px): (usize, usize, usize),
+) -> Vec<T> {
+    let pad = spec.kernel / 2;
+    let wide = px + 2 * pad;
+    let mut padded = vec![T::default(); channels * wide * wide];
+    for (c, plane) in input.chunks_exact(px * px).enumerate() {
+        for (y, row) in plane.chunks_exact(px).enumerate() {
+            padded[(c * wide + y + pad) * wide + pad..][..px].copy_from_slice(row);
+        }
+    }
+    let mut out = Vec::with_capacity(spec.out * out_px * out_px);
+    for (kernel, &bias) in weight.chunks_exact(channels * spec.kernel * spec.kernel).zip(bias) {
+        for y in 0..out_px {
+            let start = out.len();
+            out.resize(start + out_px, bias);
+            for (tap, &w) in kernel.iter().enumerate() {
+                let (c, ky, kx) = (tap / (spec.kernel * spec.kernel), tap / spec.kernel % spec.kernel, tap % spec.kernel);
+                let row = &padded[(c * wide + y * spec.stride + ky) * wide + kx..];
+                for (acc, &x) in out[start..].iter_mut().zip(row.iter().step_by(spec.stride)) {
+                    *acc += x * w;
+                }
+            }
+        }
+    }
+    out
+}
+
+impl Reference {
+    /// Opens the engine on a student of either precision.
+    ///
+    /// # Errors
+    /// If the student is inconsistent.
+    pub fn open(student: &Student) -> Result<Self> {
+        student.validate()?;
+        let (f, h) = (student.spec.features(), student.spec.hidden);
+        Ok(Self { student: student.clone(), features: vec![0.0; f], next: vec![0.0; h] })
+    }
+
+    /// One step that also records every layer.
+    ///
+    /// # Errors
+    /// As [`Engine::step`].
+    pub fn step_traced(&mut self, ring: &[u8], hidden: &mut [f32], logits: &mut [f32; HEADS], trace: &mut Trace) -> Result<()> {
+        check_lengths(&self.student, ring, hidden)?;
+        trace.layers.clear();
+        self.trunk(ring, Some(trace));
+        self.recur(hidden, logits);
+        Ok(())
+    }
+
+    fn trunk(&mut self, ring: &[u8], mut trace: Option<&mut Trace>) {
+        let spec = &self.student.spec;
+        let zero = i32::from(spec.input_zero_point);
+        let layers = spec.convs.iter().zip(spec.shapes());
+        match &self.student.trunk {
+            Trunk::Fp32(convs) => {
+                let scale = f64::from(spec.input_scale);
+                let mut x: Vec<f64> = ring.iter().map(|&b| f64::from(i32::from(b) - zero) * scale).collect();
+                for ((c, shape), conv) in layers.zip(convs) {
+                    let wide = |v: &[f32]| v.iter().map(|&w| f64::from(w)).collect::<Vec<f64>>();
+                    x = convolve(&x, &wide(&conv.weight), &wide(&conv.bias), *c, shape);
+                    x.iter_mut().for_each(|v| *v = f64::from(v.max(0.0) as f32));
+                    if let Some(t) = trace.as_deref_mut() {
+                        t.layers.push(x.iter().map(|&v| v as f32).collect());
+                    }
+                }
+                let area = x.len() / self.features.len();
+                for (f, plane) in self.features.iter_mut().zip(x.chunks_exact(area)) {
+                    *f = (plane.iter().sum::<f64>() / area as f64) as f32;
+                }
+            }
+            Trunk::Int8(convs) => {
+                let mut x: Vec<i32> = ring.iter().map(|&b| i32::from(b) - zero).collect();
+                let mut last_scale = spec.input_scale;
+                for ((c, shape), conv) in layers.zip(convs) {
+                    let weight: Vec<i32> = conv.weight.iter().map(|&w| i32::from(w)).collect();
+                    x = convolve(&x, &weight, &conv.bias, *c, shape);
+                    let area = shape.2 * shape.2;
+                    for (plane, &s) in x.chunks_exact_mut(area).zip(&conv.requant) {
+                        plane.iter_mut().for_each(|v| *v = i32::from(quant::requantize(*v, s)));
+                    }
+                    last_scale = conv.output_scale;
+                    if let Some(t) = trace.as_deref_mut() {
+                        t.layers.push(x.iter().map(|&v| v as f32 * last_scale).collect());
+                    }
+                }
+                let area = x.len() / self.features.len();
+                let mean_scale = last_scale / area as f32;
+                for (f, plane) in self.features.iter_mut().zip(x.chunks_exact(area)) {
+                    *f = plane.iter().sum::<i32>() as f32 * mean_scale;
+                }
+            }
+        }
+    }
+
+    fn recur(&mut self, hidden: &mut [f32], logits: &mut [f32; HEADS]) {
+        let gru = &self.student.gru;
+        let (h, f) = (hidden.len(), self.features.len());
+        let input = |row: usize| quant::dot(&gru.w[row * f..][..f], &self.features) + gru.wb[row];
+        let state = |row: usize, hidden: &[f32]| quant::dot(&gru.r[row * h..][..h], hidden) + gru.rb[row];
+        for u in 0..h {
+            let z = quant::sigmoid(input(u) + state(u, hidden));
+            let r = quant::sigmoid(input(h + u) + state(h + u, hidden));
+            let n = quant::tanh(input(2 * h + u) + r * state(2 * h + u, hidden));
+            self.next[u] = n + z * (hidden[u] - n);
+        }
+        hidden.copy_from_slice(&self.next);
+        let head = &self.student.head;
+        for (o, (row, b)) in logits.iter_mut().zip(head.weight.chunks_exact(h).zip(&head.bias)) {
+            *o = quant::dot(row, hidden) + b;
+        }
+    }
+}
+
+impl Engine for Reference {
+    fn name(&self) -> &'static str {
+        "reference"
+    }
+
+    fn precision(&self) -> Precision {
+        self.student.precision()
+    }
+
+    fn step(&mut self, ring: &[u8], hidden: &mut [f32], logits: &mut [f32; HEADS]) -> Result<()> {
+        check_lengths(&self.student, ring, hidden)?;
+        self.trunk(ring, None);
+        self.recur(hidden, logits);
+        Ok(())
+    }
+}
