@@ -1,1 +1,47 @@
-fn main() {}
+//! Finds the face detector's model inside the published crate `rustface` and hands it to `include_bytes!`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const MODEL: &str = "model/seeta_fd_frontal_v1.0.bin";
+const MODEL_BYTES: usize = 1_209_904;
+
+fn manifest_of(package: &str) -> Result<PathBuf, String> {
+    let env = |name: &str| std::env::var(name).map_err(|_| format!("{name} is not set"));
+    let mut last = String::new();
+    for extra in [&["--offline"][..], &[]] {
+        let run = Command::new(env("CARGO")?)
+            .args(["metadata", "--format-version", "1", "--filter-platform", &env("TARGET")?])
+            .args(["--manifest-path", &format!("{}/Cargo.toml", env("CARGO_MANIFEST_DIR")?)])
+            .args(extra)
+            .output()
+            .map_err(|e| e.to_string())?;
+        if !run.status.success() {
+            last = String::from_utf8_lossy(&run.stderr).into_owned();
+            continue;
+        }
+        let all: serde_json::Value = serde_json::from_slice(&run.stdout).map_err(|e| e.to_string())?;
+        let packages = all["packages"].as_array().ok_or("cargo metadata lists no packages")?;
+        let found = packages.iter().find(|p| p["name"] == package).and_then(|p| p["manifest_path"].as_str());
+        return found.map(PathBuf::from).ok_or(format!("{package} is not among the dependencies"));
+    }
+    Err(format!("cargo metadata failed: {last}"))
+}
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=Cargo.lock");
+    let found = manifest_of("rustface").and_then(|m| {
+        let path = m.parent().unwrap_or(Path::new(".")).join(MODEL);
+        std::fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))
+    });
+    let model = match found {
+        Ok(m) if m.len() == MODEL_BYTES => m,
+        Ok(m) => panic!("the detector model has {} bytes, expected {MODEL_BYTES}: pin rustface to 0.1.7", m.len()),
+        Err(e) => panic!("cannot find the detector model in the crate rustface (run `cargo fetch`): {e}"),
+    };
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").unwrap_or_default()).join("face_detector.bin");
+    if let Err(e) = std::fs::write(&out, model) {
+        panic!("{}: {e}", out.display());
+    }
+}

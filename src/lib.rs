@@ -10,9 +10,11 @@ pub mod face;
 pub mod frame;
 pub mod metrics;
 pub mod model;
+pub mod pipeline;
 pub mod preprocess;
 pub mod quant;
 pub mod render;
+pub mod session;
 pub mod sink;
 pub mod spec;
 #[cfg(feature = "train")]

@@ -1,1 +1,7 @@
-//! Layer 2: face detection and tracking.
+//! Layer 2: finds faces and follows them.
+
+mod detect;
+mod track;
+
+pub use detect::{Detection, Detector, SeetaDetector};
+pub use track::{TrackedFace, Tracker};

@@ -1,5 +1,9 @@
 //! Layer 2: the one resampler. Training, runtime and tests all cut crops with [`Cropper::crop_into`].
 
+mod ring;
+
+pub use ring::Ring;
+
 use crate::frame::Gray;
 use crate::spec::CropRule;
 

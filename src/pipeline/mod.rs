@@ -1,0 +1,162 @@
+//! Layer 4: frames in, readings out.
+
+use crate::capture::{FrameSource, Next, Truth};
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::face::{SeetaDetector, TrackedFace, Tracker};
+use crate::frame::{Frame, Gray};
+use crate::session::Session;
+use crate::spec::{CropRule, FaceState, Manifest, Reading, StudentSpec};
+use std::time::Instant;
+
+/// Everything between a source and its readings; one session a face, one engine for all.
+pub struct Pipeline {
+    engine: Box<dyn Engine>,
+    spec: StudentSpec,
+    rule: CropRule,
+    smooth: bool,
+    tracker: Tracker,
+    sessions: Vec<(u32, Session)>,
+    spare: Vec<Session>,
+    faces: Vec<TrackedFace>,
+    gray: Gray,
+    readings: Vec<Reading>,
+}
+
+impl Pipeline {
+    /// A pipeline for the student that `manifest` describes.
+    ///
+    /// # Errors
+    /// If the face detector cannot be loaded.
+    pub fn new(engine: Box<dyn Engine>, manifest: &Manifest, smooth: bool) -> Result<Self> {
+        Ok(Self {
+            engine,
+            spec: manifest.student.clone(),
+            rule: manifest.crop,
+            smooth,
+            tracker: Tracker::new(Box::new(SeetaDetector::new()?)),
+            sessions: Vec::new(),
+            spare: Vec::new(),
+            faces: Vec::new(),
+            gray: Gray::default(),
+            readings: Vec::new(),
+        })
+    }
+
+    /// Reads every face of a frame; one reading with `face: none` if there is none.
+    ///
+    /// A face's session lasts as long as the tracker remembers its id; a face away for longer than
+    /// [`crate::session::RESET_AFTER`] starts afresh.
+    ///
+    /// # Errors
+    /// A malformed frame, or a failing detector or engine.
+    pub fn process(&mut self, frame: &Frame) -> Result<&[Reading]> {
+        let start = Instant::now();
+        frame.luma_into(&mut self.gray)?;
+        self.faces.clear();
+        self.faces.extend_from_slice(self.tracker.update(&self.gray, frame.time)?);
+        while let Some(gone) = self.sessions.iter().position(|(id, _)| !self.tracker.remembers(*id)) {
+            let (_, mut session) = self.sessions.swap_remove(gone);
+            session.reset();
+            self.spare.push(session);
+        }
+        self.readings.clear();
+        let engine = self.engine.name();
+        let blank = Reading {
+            time_s: frame.time.as_secs_f64(),
+            frame: frame.index,
+            face: FaceState::NONE,
+            r#box: None,
+            arousal: None,
+            valence: None,
+            confidence: None,
+            interval: None,
+            engine,
+            latency_us: 0,
+        };
+        for i in 0..self.faces.len() {
+            let TrackedFace { id, square } = self.faces[i];
+            let at = self.session_of(id);
+            let found = self.sessions[at].1.step(self.engine.as_mut(), &self.gray, square, frame.time)?;
+            self.readings.push(Reading {
+                face: FaceState::Id(id),
+                r#box: Some([square[0], square[1], square[2], square[2]]),
+                arousal: Some(found.values[0]),
+                valence: Some(found.values[1]),
+                confidence: Some(found.confidence.clamp(0.0, 1.0)),
+                interval: Some(found.interval),
+                latency_us: start.elapsed().as_micros() as u64,
+                ..blank
+            });
+        }
+        if self.readings.is_empty() {
+            self.readings.push(Reading { latency_us: start.elapsed().as_micros() as u64, ..blank });
+        }
+        Ok(&self.readings)
+    }
+
+    fn session_of(&mut self, id: u32) -> usize {
+        if let Some(at) = self.sessions.iter().position(|(known, _)| *known == id) {
+            return at;
+        }
+        let fresh = || Session::new(&self.spec, self.rule, self.smooth);
+        let session = self.spare.pop().unwrap_or_else(fresh);
+        self.sessions.push((id, session));
+        self.sessions.len() - 1
+    }
+}
+
+/// Predictions paired with the designed emotion of the rendered face nearest to each box.
+#[derive(Debug, Clone, Default)]
+pub struct TruthPairs {
+    /// Predicted arousal and valence.
+    pub predicted: [Vec<f64>; 2],
+    /// Designed arousal and valence.
+    pub designed: [Vec<f64>; 2],
+}
+
+impl TruthPairs {
+    /// Adds the readings of one frame.
+    pub fn add(&mut self, readings: &[Reading], truth: &[Truth]) {
+        for r in readings {
+            let (Some(b), Some(a), Some(v)) = (r.r#box, r.arousal, r.valence) else { continue };
+            let gap = |t: &Truth| (t.center[0] - b[0] - b[2] / 2.0).hypot(t.center[1] - b[1] - b[3] / 2.0);
+            let Some(t) = truth.iter().min_by(|x, y| gap(x).total_cmp(&gap(y))) else { continue };
+            for (d, (have, want)) in [(a, t.arousal), (v, t.valence)].into_iter().enumerate() {
+                self.predicted[d].push(f64::from(have));
+                self.designed[d].push(f64::from(want));
+            }
+        }
+    }
+}
+
+/// Counters of a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub frames: u64,
+    /// Frames with a face.
+    pub with_face: u64,
+    pub readings: u64,
+}
+
+/// Runs a source to its end, handing each frame's readings to `each` until it says to stop.
+///
+/// # Errors
+/// Whatever the source, the pipeline or `each` reports.
+pub fn run(
+    source: &mut dyn FrameSource, pipeline: &mut Pipeline,
+    mut each: impl FnMut(&Frame, &[Reading], &[Truth]) -> Result<bool>,
+) -> Result<Counts> {
+    let mut frame = Frame::default();
+    let mut counts = Counts::default();
+    while source.next_frame(&mut frame)? == Next::Frame {
+        let readings = pipeline.process(&frame)?;
+        counts.frames += 1;
+        counts.readings += readings.len() as u64;
+        counts.with_face += u64::from(readings.iter().any(|r| r.face.id().is_some()));
+        if !each(&frame, readings, source.truth())? {
+            break;
+        }
+    }
+    Ok(counts)
+}
