@@ -2,7 +2,11 @@
 
 pub mod synthetic;
 
-use crate::error::Result;
+pub mod ffmpeg;
+pub mod folder;
+pub mod y4m;
+
+use crate::error::{Error, Result};
 use crate::frame::Frame;
 use std::time::Duration;
 
@@ -76,3 +80,47 @@ pub trait FrameSource: Send {
 
 /// Longest wait for a frame from a device or program.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Opens what the user named.
+///
+/// `synthetic[:...]`, `-` (YUV4MPEG2 on standard input), a folder of pictures, a picture, a `.y4m` file, or any other
+/// video file through ffmpeg. `fps` times pictures, which carry no time of their own.
+///
+/// # Errors
+/// Whatever the source refuses, naming it.
+pub fn open(input: &str, fps: f64) -> Result<Box<dyn FrameSource>> {
+    let path = std::path::Path::new(input);
+    if input == "synthetic" || input.starts_with("synthetic:") {
+        return Ok(Box::new(synthetic::Synthetic::parse(input)?));
+    }
+    if input.starts_with("v4l2:") {
+        return Err(Error::unsupported("cameras are not in this build yet").at(input).remedy("pipe one: ffmpeg -f v4l2 -i /dev/video0 -pix_fmt yuv420p -f yuv4mpegpipe - | vaerr run --input -"));
+    }
+    if input == "-" {
+        return Ok(Box::new(y4m::Y4m::new(std::io::stdin(), "standard input")?));
+    }
+    if path.is_dir() || folder::is_picture(path) {
+        return Ok(Box::new(folder::Folder::open(path, fps)?));
+    }
+    if path.extension().is_some_and(|e| e == "y4m") {
+        let file = std::fs::File::open(path).map_err(|e| Error::input("cannot be opened").at(input).caused_by(e))?;
+        return Ok(Box::new(y4m::Y4m::new(file, input)?));
+    }
+    Ok(Box::new(ffmpeg::Video::open(path)?))
+}
+
+/// Reads a source to its end, checking the contract of [`FrameSource`] on the way.
+#[cfg(test)]
+pub(crate) fn check_contract(source: &mut dyn FrameSource) -> Vec<Frame> {
+    let mut frames: Vec<Frame> = Vec::new();
+    let mut frame = Frame::default();
+    while let Ok(Next::Frame) = source.next_frame(&mut frame) {
+        frame.validate().unwrap();
+        assert_eq!(frame.index, frames.len() as u64);
+        assert!(frames.last().is_none_or(|last| last.time <= frame.time));
+        frames.push(frame.clone());
+    }
+    assert_ne!(source.next_frame(&mut frame).ok(), Some(Next::Frame), "End is final");
+    assert_eq!(source.stats().delivered, frames.len() as u64);
+    frames
+}

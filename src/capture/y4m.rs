@@ -1,0 +1,188 @@
+//! YUV4MPEG2, from a file, standard input or a program's pipe.
+
+use super::{FrameSource, Next, SourceInfo, SourceStats};
+use crate::error::{Error, Result};
+use crate::frame::{Frame, PixelFormat, Range};
+use std::io::{BufRead, BufReader, Read};
+use std::time::Duration;
+
+/// Longest header line accepted, in bytes.
+const LINE_BYTES: u64 = 4096;
+
+struct Header {
+    width: usize,
+    height: usize,
+    format: PixelFormat,
+    range: Range,
+    fps: f64,
+}
+
+fn parse_header(line: &str) -> std::result::Result<Header, String> {
+    let mut tags = line.split_ascii_whitespace();
+    if tags.next() != Some("YUV4MPEG2") {
+        return Err("does not begin with YUV4MPEG2".into());
+    }
+    let mut h = Header { width: 0, height: 0, format: PixelFormat::Yuv420p, range: Range::Limited, fps: 25.0 };
+    for tag in tags {
+        let Some((at, _)) = tag.char_indices().nth(1) else { continue };
+        let (key, value) = tag.split_at(at);
+        let bad = || format!("header tag {tag:?} is malformed");
+        match key {
+            "W" => h.width = value.parse().map_err(|_| bad())?,
+            "H" => h.height = value.parse().map_err(|_| bad())?,
+            "F" => {
+                let (n, d) = value.split_once(':').ok_or_else(bad)?;
+                let (n, d): (f64, f64) = (n.parse().map_err(|_| bad())?, d.parse().map_err(|_| bad())?);
+                if n > 0.0 && d > 0.0 && (0.01..=1000.0).contains(&(n / d)) {
+                    h.fps = n / d;
+                }
+            }
+            "C" => match value {
+                "420" | "420jpeg" | "420mpeg2" | "420paldv" => h.format = PixelFormat::Yuv420p,
+                "mono" => h.format = PixelFormat::Gray8,
+                _ => return Err(format!("colour space {value} is not supported, only 420 and mono at 8 bits")),
+            },
+            "X" if value == "COLORRANGE=FULL" => h.range = Range::Full,
+            _ => {}
+        }
+    }
+    if h.width == 0 || h.height == 0 {
+        return Err("the header lacks W or H".into());
+    }
+    Ok(h)
+}
+
+/// A YUV4MPEG2 stream; time is `index / F`.
+pub struct Y4m<R> {
+    reader: BufReader<R>,
+    header: Header,
+    info: SourceInfo,
+    stats: SourceStats,
+    over: bool,
+    line: Vec<u8>,
+}
+
+impl<R: Read + Send> Y4m<R> {
+    /// Reads the header.
+    ///
+    /// # Errors
+    /// An empty stream, another format, or a size no frame can have.
+    pub fn new(reader: R, name: &str) -> Result<Self> {
+        let mut reader = BufReader::with_capacity(1 << 16, reader);
+        let mut line = Vec::new();
+        let read = (&mut reader).take(LINE_BYTES).read_until(b'\n', &mut line);
+        read.map_err(|e| Error::input("cannot be read").at(name).caused_by(e))?;
+        if line.is_empty() {
+            return Err(Error::input("is empty").at(name).remedy("expected a YUV4MPEG2 stream"));
+        }
+        let text = String::from_utf8_lossy(&line);
+        let remedy = "convert with `ffmpeg -i IN -pix_fmt yuv420p -f yuv4mpegpipe OUT.y4m`";
+        let header = parse_header(&text).map_err(|what| Error::input(format!("is no readable YUV4MPEG2: {what}")).at(name).remedy(remedy))?;
+        Frame::default().reshape(header.width, header.height, header.format, header.range)?;
+        let info = SourceInfo { name: name.to_owned(), fps: Some(header.fps), frames: None, live: false };
+        Ok(Self { reader, header, info, stats: SourceStats::default(), over: false, line })
+    }
+
+    /// Reads one frame; `false` at the end, `Err` with what is wrong in the stream.
+    fn read(&mut self, frame: &mut Frame) -> std::result::Result<bool, String> {
+        self.line.clear();
+        (&mut self.reader).take(LINE_BYTES).read_until(b'\n', &mut self.line).map_err(|e| e.to_string())?;
+        if self.line.is_empty() {
+            return Ok(false);
+        }
+        if !self.line.starts_with(b"FRAME") || self.line.last() != Some(&b'\n') {
+            return Err("no FRAME mark where one was expected".into());
+        }
+        self.reader.read_exact(&mut frame.data).map_err(|_| "the stream ends within a frame".to_owned())?;
+        Ok(true)
+    }
+}
+
+impl<R: Read + Send> FrameSource for Y4m<R> {
+    fn info(&self) -> &SourceInfo {
+        &self.info
+    }
+
+    fn next_frame(&mut self, frame: &mut Frame) -> Result<Next> {
+        if self.over {
+            return Ok(Next::End);
+        }
+        let h = &self.header;
+        frame.reshape(h.width, h.height, h.format, h.range)?;
+        match self.read(frame) {
+            Ok(true) => {}
+            Ok(false) => {
+                self.over = true;
+                return Ok(Next::End);
+            }
+            Err(what) => {
+                self.over = true;
+                self.stats.damaged += 1;
+                log::warn!("{}: {what}; {} frames were read before it", self.info.name, self.stats.delivered);
+                return Ok(Next::End);
+            }
+        }
+        frame.index = self.stats.delivered;
+        frame.time = Duration::from_secs_f64(frame.index as f64 / self.header.fps);
+        self.stats.delivered += 1;
+        Ok(Next::Frame)
+    }
+
+    fn stats(&self) -> SourceStats {
+        self.stats
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::check_contract;
+    use proptest::prelude::*;
+
+    fn stream(frames: usize) -> Vec<u8> {
+        let mut s = b"YUV4MPEG2 W3 H3 F10:1 Ip C420jpeg XCOLORRANGE=FULL\n".to_vec();
+        for i in 0..frames {
+            s.extend_from_slice(b"FRAME\n");
+            s.extend_from_slice(&[i as u8; 17]);
+        }
+        s
+    }
+
+    #[test]
+    fn odd_sized_frames_come_with_their_times() {
+        let bytes = stream(3);
+        let frames = check_contract(&mut Y4m::new(&bytes[..], "t").unwrap());
+        assert_eq!(frames.len(), 3);
+        assert_eq!((frames[2].time, frames[2].range, frames[2].data[0]), (Duration::from_millis(200), Range::Full, 2));
+    }
+
+    #[test]
+    fn a_truncated_last_frame_is_counted_and_the_rest_is_read() {
+        let bytes = stream(3);
+        let mut source = Y4m::new(&bytes[..bytes.len() - 5], "t").unwrap();
+        assert_eq!(check_contract(&mut source).len(), 2);
+        assert_eq!(source.stats(), SourceStats { delivered: 2, damaged: 1, dropped: 0 });
+    }
+
+    #[test]
+    fn bad_headers_say_what_is_wrong() {
+        let error = |b: &[u8]| Y4m::new(b, "in.y4m").err().unwrap().to_string();
+        assert!(error(b"").contains("in.y4m: is empty"));
+        assert!(error(b"RIFF....").contains("does not begin with YUV4MPEG2"));
+        assert!(error(b"YUV4MPEG2 W3\n").contains("lacks W or H"));
+        assert!(error(b"YUV4MPEG2 W3 H3 C444\n").contains("444"));
+        assert!(error(b"YUV4MPEG2 W99999 H99999\n").contains("99999x99999"));
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(tail in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Y4m::new(&tail[..], "t");
+            let mut bytes = b"YUV4MPEG2 W2 H2 F25:1 ".to_vec();
+            bytes.extend_from_slice(&tail);
+            if let Ok(mut source) = Y4m::new(&bytes[..], "t") {
+                check_contract(&mut source);
+            }
+        }
+    }
+}
