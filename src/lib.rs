@@ -3,6 +3,7 @@
 //! Modules stand in layers; each imports only from lower ones (see `docs/architecture.md`).
 
 pub mod capture;
+pub mod cli;
 pub mod display;
 pub mod engine;
 pub mod error;

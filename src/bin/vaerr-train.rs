@@ -4,6 +4,7 @@ use clap::Parser;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use vaerr::train::export;
 use vaerr::train::fit::{self, FitConfig, FitPaths};
 
 /// Trains, quantises and exports students for `vaerr`.
@@ -32,6 +33,27 @@ enum Command {
         #[arg(long, default_value_t = 0)]
         limit: usize,
     },
+    /// Fold a run's best network, calibrate it and make it int8.
+    Quantize {
+        /// The run's folder.
+        #[arg(long)]
+        run: PathBuf,
+        /// The training split that the run used.
+        #[arg(long)]
+        train: PathBuf,
+    },
+    /// Measure a quantised run and write its model bundle.
+    Export {
+        /// The run's folder.
+        #[arg(long)]
+        run: PathBuf,
+        /// FER+ validation split: folder or zip.
+        #[arg(long)]
+        valid: PathBuf,
+        /// The bundle's folder, which must not exist.
+        #[arg(long)]
+        out: PathBuf,
+    },
 }
 
 fn run(command: Command) -> vaerr::Result<()> {
@@ -43,6 +65,14 @@ fn run(command: Command) -> vaerr::Result<()> {
             let config = FitConfig { epochs, seed, learning_rate, limit, ..FitConfig::default() };
             let done = fit::fit(&config, &FitPaths { train, run }, resume, &stop)?;
             println!("best epoch {} of {}: held-out mean CCC {:.4}", done.best_epoch, done.epochs, done.best_ccc);
+        }
+        Command::Quantize { run, train } => {
+            let done = export::quantize_run(&run, &train)?;
+            println!("epoch {}: {:?}", done.epoch, done.calibration);
+        }
+        Command::Export { run, valid, out } => {
+            let manifest = export::export(&run, &valid, &out)?;
+            println!("{}\nfp32 {:?}\nint8 {:?}", manifest.metrics.split, manifest.metrics.fp32, manifest.metrics.int8);
         }
     }
     Ok(())

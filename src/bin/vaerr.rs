@@ -1,1 +1,5 @@
-fn main() {}
+//! The edge runtime.
+
+fn main() -> std::process::ExitCode {
+    vaerr::cli::main()
+}

@@ -50,7 +50,7 @@ impl Engine for Tract {
         let ring = Tensor::from_shape(&[1, s.ring, s.size_px, s.size_px], ring).map_err(failed)?;
         let state = Tensor::from_shape(&[1, 1, s.hidden], hidden).map_err(failed)?;
         let out = self.plan.run(tvec!(ring.into_tvalue(), state.into_tvalue())).map_err(failed)?;
-        let read = |i: usize, into: &mut [f32]| {
+        let read = |i: usize, into: &mut [f32]| -> Result<()> {
             let tensor = out.get(i).ok_or_else(|| Error::unsupported("tract gave too few outputs"))?;
             let view = tensor.to_plain_array_view::<f32>().map_err(failed)?;
             let values = view.as_slice().filter(|v| v.len() == into.len());

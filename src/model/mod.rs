@@ -3,6 +3,7 @@
 mod bundle;
 pub mod onnx;
 mod proto;
+pub mod shipped;
 mod student;
 
 pub use bundle::{Bundle, sha256_hex};

@@ -1,7 +1,10 @@
 //! Layer 5: the trainer. Nothing below imports it.
 
 pub mod data;
+pub mod evaluate;
+pub mod export;
 pub mod fit;
 pub mod fold;
 pub mod loss;
 pub mod net;
+pub mod quantize;

@@ -1,0 +1,72 @@
+//! `vaerr doctor`.
+
+use super::{Outcome, models, print_json, print_text};
+use crate::engine::ENGINES;
+use crate::error::Result;
+use crate::model::Bundle;
+use std::process::{Command, Stdio};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// CPU features that engines look at.
+fn cpu_features() -> Vec<&'static str> {
+    let mut found = Vec::new();
+    #[cfg(target_arch = "x86_64")]
+    {
+        macro_rules! look {
+            ($($name:tt),*) => {$(if std::arch::is_x86_feature_detected!($name) { found.push($name); })*};
+        }
+        look!("sse4.1", "avx2", "fma", "avxvnni", "avx512f", "avx512bw", "avx512vnni");
+    }
+    #[cfg(target_arch = "aarch64")]
+    {
+        macro_rules! look {
+            ($($name:tt),*) => {$(if std::arch::is_aarch64_feature_detected!($name) { found.push($name); })*};
+        }
+        look!("neon", "dotprod", "i8mm", "sve");
+    }
+    found.sort_unstable();
+    found
+}
+
+fn has_ffmpeg() -> bool {
+    let run = Command::new("ffmpeg").arg("-version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    run.is_ok_and(|s| s.success())
+}
+
+pub(super) fn run(args: &Args) -> Result<Outcome> {
+    let bundle = Bundle::shipped();
+    let (checks, good) = match &bundle {
+        Ok(b) => models::check(b),
+        Err(e) => (vec![format!("FAILED  {e}")], false),
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let engines: Vec<(&str, &str, Option<String>)> = ENGINES.iter().map(|e| (e.name, e.about, (e.unavailable)())).collect();
+    if args.json {
+        let engine = |(name, about, why): &(&str, &str, Option<String>)| serde_json::json!({"name": name, "about": about, "unavailable": why});
+        print_json(&serde_json::json!({
+            "version": env!("CARGO_PKG_VERSION"), "arch": std::env::consts::ARCH, "threads": threads,
+            "cpu_features": cpu_features(), "engines": engines.iter().map(engine).collect::<Vec<_>>(),
+            "ffmpeg": has_ffmpeg(), "model_ok": good, "model_checks": checks,
+        }))?;
+    } else {
+        let mut text = format!(
+            "vaerr {} on {}, {threads} threads\nCPU features: {}\nvideo files: {}\nengines, in the order auto tries them:\n",
+            env!("CARGO_PKG_VERSION"),
+            std::env::consts::ARCH,
+            cpu_features().join(" "),
+            if has_ffmpeg() { "yes, through ffmpeg" } else { "only .y4m; install ffmpeg for the rest (apt-get install ffmpeg)" }
+        );
+        for (name, about, why) in &engines {
+            text += &format!("  {name:<10} {}: {about}\n", why.as_deref().map_or("ready".into(), |w| format!("not available ({w})")));
+        }
+        text += &format!("model:\n  {}\n", checks.join("\n  "));
+        print_text(&text)?;
+    }
+    Ok(if good { Outcome::Done } else { Outcome::CheckFailed })
+}

@@ -1,0 +1,77 @@
+//! Layer 6: the command line of `vaerr`. Arguments as typed become validated ones here; one file a subcommand.
+//!
+//! Exit codes: 0 done, 1 a check failed, 2 an error. What people read goes to standard error, data to standard output.
+
+mod doctor;
+mod models;
+mod run;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::Bundle;
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Reads arousal and valence from faces in video, frame by frame, on this machine alone.
+///
+/// What it gives is how a reaction *looks*, not what a person feels. Frames stay in memory; only numbers leave. It must not
+/// be used on people at work or in education (EU AI Act, Art. 5(1)(f)), and people must be told that it runs (Art. 50(3)).
+#[derive(Parser)]
+#[command(name = "vaerr", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Read a camera picture stream, a video, pictures, or the built-in rendered face.
+    Run(run::Args),
+    /// List, check or show model bundles.
+    Models(models::Args),
+    /// Say what this machine and this build can do.
+    Doctor(doctor::Args),
+}
+
+/// Whether the command's checks held.
+enum Outcome {
+    Done,
+    CheckFailed,
+}
+
+fn bundle(dir: Option<&PathBuf>) -> Result<Bundle> {
+    dir.map_or_else(Bundle::shipped, |d| Bundle::load(d))
+}
+
+fn print_json(value: &serde_json::Value) -> Result<()> {
+    print_text(&format!("{value:#}\n"))
+}
+
+/// Prints to standard output; a reader that went away is [`ErrorKind::Interrupted`].
+fn print_text(text: &str) -> Result<()> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|e| match e.kind() {
+        std::io::ErrorKind::BrokenPipe => Error::interrupted("the reader went away"),
+        _ => Error::io("cannot write to standard output").caused_by(e),
+    })
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).format_timestamp(None).init();
+    let done = match Cli::parse().command {
+        Command::Run(args) => run::run(&args),
+        Command::Models(args) => models::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+    };
+    match done {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::CheckFailed) => ExitCode::from(1),
+        Err(e) if e.kind() == ErrorKind::Interrupted => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("vaerr: {e}");
+            ExitCode::from(2)
+        }
+    }
+}

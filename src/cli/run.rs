@@ -1,0 +1,127 @@
+//! `vaerr run`.
+
+use super::{Outcome, bundle};
+use crate::capture;
+use crate::engine::{self, Choice};
+use crate::error::{Error, Result};
+use crate::metrics::Agreement;
+use crate::model::Precision;
+use crate::pipeline::{self, Pipeline, TruthPairs};
+use crate::sink::{self, JsonLines, Lines, Sink};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// What to read: `synthetic[:seed=N,seconds=S,fps=F,people=P,size=WxH]` (a rendered face with known arousal and
+    /// valence), a video file (needs the program ffmpeg, but for .y4m), a folder of pictures, a picture, or `-` for
+    /// YUV4MPEG2 on standard input.
+    #[arg(long, default_value = "synthetic", value_name = "X")]
+    input: String,
+    /// Folder of a model bundle; the shipped one if not given.
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+    /// Write readings to this file: .jsonl or .csv.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Print readings as JSON lines on standard output.
+    #[arg(long)]
+    json: bool,
+    /// Print nothing but the summary.
+    #[arg(long, short)]
+    quiet: bool,
+    /// Engine: auto, tract or reference. A named engine runs or fails; auto says why each was passed over.
+    #[arg(long, default_value = "auto")]
+    engine: String,
+    /// Arithmetic: fp32 or int8; the engine's own choice if not given.
+    #[arg(long)]
+    precision: Option<String>,
+    /// Leave out the output filter (a causal first-order low-pass that lags by 0.12 s).
+    #[arg(long)]
+    raw: bool,
+    /// Frames a second of pictures, which carry no time of their own.
+    #[arg(long, default_value_t = 25.0)]
+    fps: f64,
+}
+
+struct Request {
+    choice: Choice,
+    precision: Option<Precision>,
+}
+
+fn validate(args: &Args) -> Result<Request> {
+    if !(0.01..=1000.0).contains(&args.fps) {
+        return Err(Error::usage(format!("--fps is {}, expected 0.01 to 1000", args.fps)));
+    }
+    let precision = match args.precision.as_deref() {
+        None => None,
+        Some("fp32") => Some(Precision::Fp32),
+        Some("int8") => Some(Precision::Int8),
+        Some(other) => return Err(Error::usage(format!("--precision is {other:?}, expected fp32 or int8"))),
+    };
+    let choice = if args.engine == "auto" { Choice::Auto } else { Choice::Named(args.engine.clone()) };
+    Ok(Request { choice, precision })
+}
+
+fn sinks(args: &Args) -> Result<Vec<Box<dyn Sink>>> {
+    let mut all: Vec<Box<dyn Sink>> = Vec::new();
+    if let Some(path) = &args.out {
+        all.push(sink::open(path)?);
+    }
+    let stdout = || Box::new(std::io::stdout());
+    if args.json {
+        all.push(Box::new(JsonLines::new(stdout(), "standard output")));
+    } else if !args.quiet {
+        all.push(Box::new(Lines::new(stdout(), "standard output")));
+    }
+    Ok(all)
+}
+
+/// Runs the source to its end or until the user stops it.
+pub(super) fn run(args: &Args) -> Result<Outcome> {
+    let request = validate(args)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // The second signal ends the program at once, should a device not give way.
+        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))?;
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    let bundle = bundle(args.model.as_ref())?;
+    let opened = engine::open(&bundle, &request.choice, request.precision)?;
+    for (name, why) in &opened.passed_over {
+        eprintln!("vaerr: engine {name} passed over: {why}");
+    }
+    eprintln!(
+        "vaerr: model {}, engine {} {}, input {}",
+        bundle.manifest().name, opened.engine.name(), opened.engine.precision().name(), args.input
+    );
+    let mut source = capture::open(&args.input, args.fps)?;
+    let mut sinks = sinks(args)?;
+    let mut pipeline = Pipeline::new(opened.engine, bundle.manifest(), !args.raw)?;
+    let mut pairs = TruthPairs::default();
+    let done = pipeline::run(source.as_mut(), &mut pipeline, |_, readings, truth| {
+        for sink in &mut sinks {
+            readings.iter().try_for_each(|r| sink.write(r))?;
+        }
+        pairs.add(readings, truth);
+        Ok(!stop.load(Ordering::Relaxed))
+    });
+    // What was read before a failure is kept.
+    let finished = sinks.iter_mut().try_for_each(|s| s.finish());
+    let counts = done?;
+    finished?;
+    let stats = source.stats();
+    eprintln!(
+        "vaerr: {} frames, {} with a face, {} readings; {} damaged, {} dropped",
+        counts.frames, counts.with_face, counts.readings, stats.damaged, stats.dropped
+    );
+    if !pairs.predicted[0].is_empty() {
+        let [a, v] = [0, 1].map(|d| Agreement::of(&pairs.predicted[d], &pairs.designed[d]));
+        eprintln!(
+            "vaerr: against the designed emotion, {} readings: correlation valence {:.3}, arousal {:.3}; CCC valence {:.3}, arousal {:.3}",
+            v.n, v.pearson, a.pearson, v.ccc, a.ccc
+        );
+    }
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,29 @@
+//! The bundle that travels inside the program, so that it runs from any folder without a download.
+
+use super::Bundle;
+use crate::error::{Error, Result};
+
+macro_rules! shipped {
+    ($file:literal) => {
+        include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/models/vaerr-s/", $file)).as_slice()
+    };
+}
+
+/// Name of the embedded bundle.
+pub const NAME: &str = "vaerr-s";
+
+impl Bundle {
+    /// The embedded bundle, checked like one on disk.
+    ///
+    /// # Errors
+    /// If it is damaged, which would be a fault of the build.
+    pub fn shipped() -> Result<Self> {
+        let manifest = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/models/vaerr-s/manifest.toml"));
+        Self::from_parts("embedded vaerr-s", manifest, |name| match name {
+            "student.onnx" => Ok(shipped!("student.onnx").to_vec()),
+            "student-int8.onnx" => Ok(shipped!("student-int8.onnx").to_vec()),
+            "card.md" => Ok(shipped!("card.md").to_vec()),
+            _ => Err(Error::model("is not embedded").at(name)),
+        })
+    }
+}

@@ -1,0 +1,109 @@
+//! Students measured on stills through the runtime's own preprocessing and decoding.
+
+use super::data::ferplus::Still;
+use super::fit::whole;
+use crate::engine::Engine;
+use crate::engine::reference::Reference;
+use crate::error::Result;
+use crate::metrics::{Agreement, ReliabilityBin, expected_calibration_error, reliability};
+use crate::model::Student;
+use crate::preprocess::{Cropper, Ring};
+use crate::session::{TOLERANCE, decode};
+use crate::spec::{CropRule, HEADS, SplitMetrics};
+use indicatif::ParallelProgressIterator;
+use rayon::prelude::*;
+
+/// Steps for which a still is shown before its reading counts.
+pub const STEPS: usize = 3;
+
+/// Logits of every still: its crop fills the ring, [`STEPS`] steps from a zero state.
+///
+/// # Errors
+/// If the engine refuses the student.
+pub fn predict(student: &Student, rule: &CropRule, stills: &[Still]) -> Result<Vec<[f32; HEADS]>> {
+    let one = |engine: &mut Result<Reference>, still: &Still| {
+        let engine = match engine {
+            Ok(engine) => engine,
+            Err(e) => return Err(crate::Error::new(e.kind(), e.to_string())),
+        };
+        let spec = &student.spec;
+        let mut ring = Ring::new(spec.ring, spec.size_px);
+        ring.push(|out| Cropper::for_rule(rule).crop_into(&still.image, whole(still), out));
+        let (mut hidden, mut logits) = (vec![0.0; spec.hidden], [0.0; HEADS]);
+        for _ in 0..STEPS {
+            engine.step(ring.bytes(), &mut hidden, &mut logits)?;
+        }
+        Ok(logits)
+    };
+    stills.par_iter().progress_count(stills.len() as u64).map_init(|| Reference::open(student), one).collect()
+}
+
+/// What a split's logits amount to.
+pub struct Evaluation {
+    pub metrics: SplitMetrics,
+    pub reliability: [ReliabilityBin; 10],
+    /// Arousal, valence.
+    pub agreement: [Agreement; 2],
+}
+
+/// Compares logits with labels; every picture counts once, concatenated.
+pub fn evaluate(logits: &[[f32; HEADS]], stills: &[Still]) -> Evaluation {
+    let found: Vec<_> = logits.iter().map(decode).collect();
+    let label = |s: &Still| [s.arousal, s.valence];
+    let agreement = [0, 1].map(|d| {
+        let p: Vec<f64> = found.iter().map(|e| f64::from(e.values[d])).collect();
+        let l: Vec<f64> = stills.iter().map(|s| f64::from(label(s)[d])).collect();
+        Agreement::of(&p, &l)
+    });
+    let pairs = || found.iter().zip(stills);
+    let held: Vec<bool> =
+        pairs().map(|(e, s)| (0..2).all(|d| (e.values[d] - label(s)[d]).abs() <= TOLERANCE)).collect();
+    let confidence: Vec<f64> = found.iter().map(|e| f64::from(e.confidence)).collect();
+    let covered = |d: usize| {
+        let inside = pairs().filter(|(e, s)| (e.interval[d][0]..=e.interval[d][1]).contains(&label(s)[d])).count();
+        inside as f64 / stills.len().max(1) as f64
+    };
+    let reliability = reliability(&confidence, &held);
+    let [a, v] = agreement;
+    let metrics = SplitMetrics {
+        ccc_arousal: a.ccc,
+        ccc_valence: v.ccc,
+        bias_arousal: a.bias,
+        bias_valence: v.bias,
+        gain_arousal: a.gain,
+        gain_valence: v.gain,
+        ece: expected_calibration_error(&reliability),
+        coverage_arousal: covered(0),
+        coverage_valence: covered(1),
+    };
+    Evaluation { metrics, reliability, agreement }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Gray;
+    use crate::spec::{Head, bin_of};
+
+    #[test]
+    fn perfect_logits_agree_and_are_covered() {
+        let labels = [(-0.55f32, 0.25f32), (0.05, 0.65), (0.45, -0.15)];
+        let still = |(valence, arousal)| Still { name: String::new(), image: Gray::default(), arousal, valence };
+        let stills: Vec<Still> = labels.into_iter().map(still).collect();
+        let logits: Vec<[f32; HEADS]> = stills
+            .iter()
+            .map(|s| {
+                let mut l = [0.0; HEADS];
+                for (head, v) in Head::ALL.into_iter().zip([s.arousal, s.valence]) {
+                    l[head.bins().start + bin_of(v)] = 30.0;
+                    l[head.value()] = 2.0 * v.atanh();
+                }
+                l
+            })
+            .collect();
+        let m = evaluate(&logits, &stills).metrics;
+        assert!(m.ccc_arousal > 0.9999 && m.ccc_valence > 0.9999, "{m:?}");
+        assert!((m.gain_valence - 1.0).abs() < 1e-3 && m.bias_arousal.abs() < 1e-3);
+        assert_eq!((m.coverage_arousal, m.coverage_valence), (1.0, 1.0));
+    }
+}

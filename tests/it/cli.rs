@@ -1,0 +1,94 @@
+//! The program as a user meets it.
+
+use std::process::{Command, Output, Stdio};
+
+fn vaerr(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_vaerr")).args(args).stdin(Stdio::null()).output().unwrap()
+}
+
+fn stdout(o: &Output) -> String {
+    String::from_utf8_lossy(&o.stdout).into_owned()
+}
+
+fn stderr(o: &Output) -> String {
+    String::from_utf8_lossy(&o.stderr).into_owned()
+}
+
+const SHORT: &str = "synthetic:seconds=1,fps=10";
+
+#[test]
+fn the_rendered_face_gives_a_reading_for_every_frame() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("r.jsonl");
+    let o = vaerr(&["run", "--input", SHORT, "--engine", "reference", "--quiet", "--out", out.to_str().unwrap()]);
+    assert!(o.status.success(), "{}", stderr(&o));
+    let rows: Vec<serde_json::Value> =
+        std::fs::read_to_string(out).unwrap().lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(rows.len(), 10);
+    for (i, r) in rows.iter().enumerate() {
+        assert_eq!((r["frame"].as_u64(), r["face"].as_u64()), (Some(i as u64), Some(1)));
+        assert!((-1.0..=1.0).contains(&r["valence"].as_f64().unwrap()));
+    }
+    assert!(stderr(&o).contains("correlation valence"));
+}
+
+#[test]
+fn a_stream_without_faces_says_none() {
+    let o = vaerr(&["run", "--input", "synthetic:seconds=0.5,fps=10,people=0", "--engine", "reference", "--json"]);
+    assert_eq!(stdout(&o).lines().filter(|l| l.contains("\"face\":\"none\"")).count(), 5);
+}
+
+#[test]
+fn bad_arguments_name_the_remedy_and_exit_with_two() {
+    for (args, want) in [
+        (vec!["run", "--engine", "warp"], "engines: auto"),
+        (vec!["run", "--input", "synthetic:sead=1"], "unknown setting `sead`"),
+        (vec!["run", "--input", "nowhere.mp4"], "nowhere.mp4: cannot be opened"),
+        (vec!["run", "--out", "x.xml"], ".jsonl or .csv"),
+        (vec!["run", "--precision", "fp8"], "expected fp32 or int8"),
+        (vec!["run", "--model", "nowhere"], "nowhere/manifest.toml"),
+        (vec!["run", "--out", "/dev/full.jsonl/x.jsonl"], "cannot be written"),
+    ] {
+        let o = vaerr(&args);
+        assert_eq!(o.status.code(), Some(2), "{args:?}");
+        assert!(stderr(&o).contains(want), "{args:?}: {}", stderr(&o));
+    }
+}
+
+#[test]
+fn a_closed_pipe_ends_the_run_without_a_fuss() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_vaerr"))
+        .args(["run", "--input", "synthetic:seconds=0,fps=10,size=160x120", "--engine", "reference", "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn models_and_doctor_speak_of_the_shipped_student() {
+    let check = vaerr(&["models", "check"]);
+    assert!(check.status.success() && stdout(&check).contains("engine reference int8: a trial step"), "{}", stdout(&check));
+    assert!(stdout(&vaerr(&["models", "show"])).contains("## Never tested"));
+    let list: serde_json::Value = serde_json::from_slice(&vaerr(&["models", "list", "--json"]).stdout).unwrap();
+    assert_eq!(list[0]["name"], "vaerr-s");
+    let doctor: serde_json::Value = serde_json::from_slice(&vaerr(&["doctor", "--json"]).stdout).unwrap();
+    assert_eq!(doctor["model_ok"], true);
+}
+
+#[test]
+fn a_damaged_model_fails_the_check_and_is_never_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models/vaerr-s");
+    for entry in std::fs::read_dir(from).unwrap().flatten() {
+        std::fs::copy(entry.path(), dir.path().join(entry.file_name())).unwrap();
+    }
+    std::fs::write(dir.path().join("student-int8.onnx"), b"nonsense").unwrap();
+    for command in [vec!["models", "check", dir.path().to_str().unwrap()], vec!["run", "--model", dir.path().to_str().unwrap()]] {
+        let o = vaerr(&command);
+        assert_eq!(o.status.code(), Some(2));
+        assert!(stderr(&o).contains("is damaged"), "{}", stderr(&o));
+    }
+}

@@ -1,0 +1,102 @@
+//! Every engine against the reference over one list of cases.
+
+use crate::students;
+use vaerr::engine::{ENGINES, Engine, reference::Reference};
+use vaerr::model::{Precision, Student, onnx};
+use vaerr::render::Rng;
+use vaerr::spec::{HEADS, StudentSpec};
+
+/// Largest difference of a logit or state value in fp32.
+const FP32: f32 = 1e-5;
+/// The same in int8 for engines that quantise in float: rare 1-LSB events spread over later layers.
+const INT8_IN_FLOAT: f32 = 5e-2;
+
+fn tolerance(engine: &str, precision: Precision) -> f32 {
+    match (engine, precision) {
+        ("reference", _) => 0.0,
+        (_, Precision::Fp32) => FP32,
+        (_, Precision::Int8) => INT8_IN_FLOAT,
+    }
+}
+
+fn cases() -> Vec<(&'static str, Student)> {
+    vec![
+        ("small fp32", students::fp32(&StudentSpec::small(), 1)),
+        ("small int8", students::int8(&StudentSpec::small(), 1)),
+        ("odd fp32", students::fp32(&students::odd_spec(3, 17, 2), 2)),
+        ("odd int8", students::int8(&students::odd_spec(3, 17, 2), 2)),
+        ("ring of one fp32", students::fp32(&students::odd_spec(1, 16, 1), 3)),
+        ("stride three int8", students::int8(&students::odd_spec(2, 31, 3), 4)),
+    ]
+}
+
+/// Black, white, a chequerboard, then noise.
+fn rings(spec: &StudentSpec, n: usize) -> Vec<Vec<u8>> {
+    let len = spec.ring * spec.size_px * spec.size_px;
+    let mut rng = Rng::new(5, 0);
+    let one = |i: usize| match i {
+        0 => vec![0; len],
+        1 => vec![255; len],
+        2 => (0..len).map(|k| if (k + k / spec.size_px) % 2 == 0 { 0 } else { 255 }).collect(),
+        _ => (0..len).map(|_| rng.below(256) as u8).collect(),
+    };
+    (0..n).map(one).collect()
+}
+
+fn worst(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max)
+}
+
+#[test]
+fn every_engine_agrees_with_the_reference_over_a_stream() {
+    for entry in ENGINES.iter().filter(|e| (e.unavailable)().is_none()) {
+        for (name, student) in cases() {
+            let mut engine = (entry.open)(&student).unwrap_or_else(|e| panic!("{} {name}: {e}", entry.name));
+            let mut oracle = Reference::open(&student).unwrap();
+            let (mut h, mut h0) = (vec![0.0; student.spec.hidden], vec![0.0; student.spec.hidden]);
+            let (mut y, mut y0) = ([0.0; HEADS], [0.0; HEADS]);
+            for (i, ring) in rings(&student.spec, 8).iter().enumerate() {
+                engine.step(ring, &mut h, &mut y).unwrap();
+                oracle.step(ring, &mut h0, &mut y0).unwrap();
+                let gap = worst(&y, &y0).max(worst(&h, &h0));
+                let allowed = tolerance(entry.name, student.precision());
+                assert!(gap <= allowed, "{} on {name}, step {i}: {gap} > {allowed}", entry.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_stream_may_change_engines_at_any_step() {
+    let student = students::fp32(&students::odd_spec(3, 17, 2), 7);
+    let available = || ENGINES.iter().filter(|e| (e.unavailable)().is_none());
+    let mut engines: Vec<Box<dyn Engine>> = available().map(|e| (e.open)(&student).unwrap()).collect();
+    let mut oracle = Reference::open(&student).unwrap();
+    let (mut h, mut h0) = (vec![0.0; 7], vec![0.0; 7]);
+    let (mut y, mut y0) = ([0.0; HEADS], [0.0; HEADS]);
+    for (i, ring) in rings(&student.spec, 12).iter().enumerate() {
+        let n = engines.len();
+        engines[i % n].step(ring, &mut h, &mut y).unwrap();
+        oracle.step(ring, &mut h0, &mut y0).unwrap();
+        assert!(worst(&y, &y0) <= FP32);
+    }
+}
+
+#[test]
+fn a_wrong_length_is_an_error_and_leaves_the_state() {
+    let student = students::fp32(&students::odd_spec(3, 17, 2), 7);
+    for entry in ENGINES.iter().filter(|e| (e.unavailable)().is_none()) {
+        let mut engine = (entry.open)(&student).unwrap();
+        let mut h = vec![0.5; 7];
+        assert!(engine.step(&[0; 5], &mut h, &mut [0.0; HEADS]).is_err());
+        assert_eq!(h, [0.5; 7]);
+        assert!(engine.step(&rings(&student.spec, 1)[0], &mut [0.0; 3], &mut [0.0; HEADS]).is_err());
+    }
+}
+
+#[test]
+fn students_survive_the_round_trip_through_onnx() {
+    for (name, student) in cases() {
+        assert!(onnx::read_student(&onnx::write_student(&student)).unwrap() == student, "{name}");
+    }
+}
