@@ -1,1 +1,63 @@
-fn main() {}
+//! Microseconds a frame at 640x480 on one thread: detect, crop, student, whole pipeline.
+
+use divan::Bencher;
+use vaerr::capture::{FrameSource, Next, synthetic::Synthetic};
+use vaerr::engine::{Choice, open};
+use vaerr::face::{Detector, SeetaDetector};
+use vaerr::frame::{Frame, Gray};
+use vaerr::model::{Bundle, Precision};
+use vaerr::pipeline::Pipeline;
+use vaerr::preprocess::Cropper;
+use vaerr::spec::HEADS;
+
+fn main() {
+    divan::main();
+}
+
+fn frame() -> Frame {
+    let mut frame = Frame::default();
+    let mut source = Synthetic::parse("synthetic").unwrap();
+    assert_eq!(source.next_frame(&mut frame).unwrap(), Next::Frame);
+    frame
+}
+
+fn gray() -> Gray {
+    let mut gray = Gray::default();
+    frame().luma_into(&mut gray).unwrap();
+    gray
+}
+
+#[divan::bench]
+fn detect(bencher: Bencher) {
+    let (picture, mut found) = (gray(), Vec::new());
+    let mut detector = SeetaDetector::new().unwrap();
+    bencher.bench_local(|| detector.detect(&picture, &mut found).unwrap());
+}
+
+#[divan::bench]
+fn crop(bencher: Bencher) {
+    let (picture, mut out) = (gray(), vec![0; 6400]);
+    let mut cropper = Cropper::for_rule(&Bundle::shipped().unwrap().manifest().crop);
+    bencher.bench_local(|| cropper.crop_into(&picture, [230.0, 150.0, 170.0], &mut out));
+}
+
+#[divan::bench(args = [Precision::Fp32, Precision::Int8])]
+fn student_reference(bencher: Bencher, precision: Precision) {
+    let bundle = Bundle::shipped().unwrap();
+    let mut engine = open(&bundle, &Choice::Named("reference".into()), Some(precision)).unwrap().engine;
+    let (ring, mut hidden, mut logits) = (vec![90; 5 * 6400], vec![0.0; 128], [0.0; HEADS]);
+    bencher.bench_local(|| engine.step(&ring, &mut hidden, &mut logits).unwrap());
+}
+
+#[divan::bench]
+fn whole_pipeline(bencher: Bencher) {
+    let bundle = Bundle::shipped().unwrap();
+    let engine = open(&bundle, &Choice::Auto, None).unwrap().engine;
+    let mut pipeline = Pipeline::new(engine, bundle.manifest(), true).unwrap();
+    let mut frame = frame();
+    bencher.bench_local(|| {
+        frame.index += 1;
+        frame.time += std::time::Duration::from_millis(40);
+        pipeline.process(&frame).unwrap().len()
+    });
+}

@@ -32,14 +32,20 @@ impl Folder {
     pub fn open(path: &Path, fps: f64) -> Result<Self> {
         let mut paths = vec![path.to_owned()];
         if path.is_dir() {
-            let entries = std::fs::read_dir(path).map_err(|e| Error::input("cannot be listed").at(path.display()).caused_by(e))?;
+            let entries = std::fs::read_dir(path)
+                .map_err(|e| Error::input("cannot be listed").at(path.display()).caused_by(e))?;
             paths = entries.flatten().map(|e| e.path()).filter(|p| is_picture(p)).collect();
             paths.sort();
         }
         if paths.is_empty() {
             return Err(Error::input("holds no pictures").at(path.display()).remedy("expected .png or .jpg files"));
         }
-        let info = SourceInfo { name: path.display().to_string(), fps: Some(fps), frames: Some(paths.len() as u64), live: false };
+        let info = SourceInfo {
+            name: path.display().to_string(),
+            fps: Some(fps),
+            frames: Some(paths.len() as u64),
+            live: false,
+        };
         Ok(Self { paths: paths.into_iter(), fps, info, stats: SourceStats::default() })
     }
 }
@@ -78,7 +84,9 @@ impl FrameSource for Folder {
             }
         }
         if self.stats.delivered == 0 {
-            return Err(Error::input(format!("none of its {} pictures could be read", self.stats.damaged)).at(&self.info.name));
+            return Err(
+                Error::input(format!("none of its {} pictures could be read", self.stats.damaged)).at(&self.info.name)
+            );
         }
         Ok(Next::End)
     }

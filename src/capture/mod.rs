@@ -94,7 +94,9 @@ pub fn open(input: &str, fps: f64) -> Result<Box<dyn FrameSource>> {
         return Ok(Box::new(synthetic::Synthetic::parse(input)?));
     }
     if input.starts_with("v4l2:") {
-        return Err(Error::unsupported("cameras are not in this build yet").at(input).remedy("pipe one: ffmpeg -f v4l2 -i /dev/video0 -pix_fmt yuv420p -f yuv4mpegpipe - | vaerr run --input -"));
+        return Err(Error::unsupported("cameras are not in this build yet").at(input).remedy(
+            "pipe one: ffmpeg -f v4l2 -i /dev/video0 -pix_fmt yuv420p -f yuv4mpegpipe - | vaerr run --input -",
+        ));
     }
     if input == "-" {
         return Ok(Box::new(y4m::Y4m::new(std::io::stdin(), "standard input")?));

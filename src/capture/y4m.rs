@@ -77,7 +77,8 @@ impl<R: Read + Send> Y4m<R> {
         }
         let text = String::from_utf8_lossy(&line);
         let remedy = "convert with `ffmpeg -i IN -pix_fmt yuv420p -f yuv4mpegpipe OUT.y4m`";
-        let header = parse_header(&text).map_err(|what| Error::input(format!("is no readable YUV4MPEG2: {what}")).at(name).remedy(remedy))?;
+        let header = parse_header(&text)
+            .map_err(|what| Error::input(format!("is no readable YUV4MPEG2: {what}")).at(name).remedy(remedy))?;
         Frame::default().reshape(header.width, header.height, header.format, header.range)?;
         let info = SourceInfo { name: name.to_owned(), fps: Some(header.fps), frames: None, live: false };
         Ok(Self { reader, header, info, stats: SourceStats::default(), over: false, line })

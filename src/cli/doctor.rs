@@ -35,7 +35,12 @@ fn cpu_features() -> Vec<&'static str> {
 }
 
 fn has_ffmpeg() -> bool {
-    let run = Command::new("ffmpeg").arg("-version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let run = Command::new("ffmpeg")
+        .arg("-version")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
     run.is_ok_and(|s| s.success())
 }
 
@@ -46,7 +51,8 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
         Err(e) => (vec![format!("FAILED  {e}")], false),
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let engines: Vec<(&str, &str, Option<String>)> = ENGINES.iter().map(|e| (e.name, e.about, (e.unavailable)())).collect();
+    let engines: Vec<(&str, &str, Option<String>)> =
+        ENGINES.iter().map(|e| (e.name, e.about, (e.unavailable)())).collect();
     if args.json {
         let engine = |(name, about, why): &(&str, &str, Option<String>)| serde_json::json!({"name": name, "about": about, "unavailable": why});
         print_json(&serde_json::json!({
@@ -60,10 +66,17 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
             env!("CARGO_PKG_VERSION"),
             std::env::consts::ARCH,
             cpu_features().join(" "),
-            if has_ffmpeg() { "yes, through ffmpeg" } else { "only .y4m; install ffmpeg for the rest (apt-get install ffmpeg)" }
+            if has_ffmpeg() {
+                "yes, through ffmpeg"
+            } else {
+                "only .y4m; install ffmpeg for the rest (apt-get install ffmpeg)"
+            }
         );
         for (name, about, why) in &engines {
-            text += &format!("  {name:<10} {}: {about}\n", why.as_deref().map_or("ready".into(), |w| format!("not available ({w})")));
+            text += &format!(
+                "  {name:<10} {}: {about}\n",
+                why.as_deref().map_or("ready".into(), |w| format!("not available ({w})"))
+            );
         }
         text += &format!("model:\n  {}\n", checks.join("\n  "));
         print_text(&text)?;

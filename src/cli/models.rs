@@ -59,7 +59,11 @@ fn list(root: &PathBuf, json: bool) -> Result<Outcome> {
 
 /// Checks a bundle; the lines say what held.
 pub(super) fn check(bundle: &Bundle) -> (Vec<String>, bool) {
-    let mut lines = vec![format!("ok      {}: manifest, lengths and SHA-256 of {} files", bundle.place(), bundle.manifest().files.len())];
+    let mut lines = vec![format!(
+        "ok      {}: manifest, lengths and SHA-256 of {} files",
+        bundle.place(),
+        bundle.manifest().files.len()
+    )];
     let mut good = true;
     for entry in engine::ENGINES.iter().filter(|e| (e.unavailable)().is_none()) {
         for precision in [Precision::Fp32, Precision::Int8] {

@@ -94,7 +94,10 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
     }
     eprintln!(
         "vaerr: model {}, engine {} {}, input {}",
-        bundle.manifest().name, opened.engine.name(), opened.engine.precision().name(), args.input
+        bundle.manifest().name,
+        opened.engine.name(),
+        opened.engine.precision().name(),
+        args.input
     );
     let mut source = capture::open(&args.input, args.fps)?;
     let mut sinks = sinks(args)?;

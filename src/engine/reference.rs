@@ -23,7 +23,11 @@ pub struct Trace {
 
 /// Zero-padded square convolution, one accumulator a tap in the order input channel, row, column.
 fn convolve<T: Copy + Default + AddAssign + Mul<Output = T>>(
-    input: &[T], weight: &[T], bias: &[T], spec: ConvSpec, (channels, px, out_px): (usize, usize, usize),
+    input: &[T],
+    weight: &[T],
+    bias: &[T],
+    spec: ConvSpec,
+    (channels, px, out_px): (usize, usize, usize),
 ) -> Vec<T> {
     let pad = spec.kernel / 2;
     let wide = px + 2 * pad;
@@ -39,7 +43,8 @@ fn convolve<T: Copy + Default + AddAssign + Mul<Output = T>>(
             let start = out.len();
             out.resize(start + out_px, bias);
             for (tap, &w) in kernel.iter().enumerate() {
-                let (c, ky, kx) = (tap / (spec.kernel * spec.kernel), tap / spec.kernel % spec.kernel, tap % spec.kernel);
+                let (c, ky, kx) =
+                    (tap / (spec.kernel * spec.kernel), tap / spec.kernel % spec.kernel, tap % spec.kernel);
                 let row = &padded[(c * wide + y * spec.stride + ky) * wide + kx..];
                 for (acc, &x) in out[start..].iter_mut().zip(row.iter().step_by(spec.stride)) {
                     *acc += x * w;
@@ -65,12 +70,23 @@ impl Reference {
     ///
     /// # Errors
     /// As [`Engine::step`].
-    pub fn step_traced(&mut self, ring: &[u8], hidden: &mut [f32], logits: &mut [f32; HEADS], trace: &mut Trace) -> Result<()> {
+    pub fn step_traced(
+        &mut self,
+        ring: &[u8],
+        hidden: &mut [f32],
+        logits: &mut [f32; HEADS],
+        trace: &mut Trace,
+    ) -> Result<()> {
         check_lengths(&self.student, ring, hidden)?;
         trace.layers.clear();
         self.trunk(ring, Some(trace));
         self.recur(hidden, logits);
         Ok(())
+    }
+
+    /// One more step on the ring of the last step, whose features are still at hand.
+    pub fn step_again(&mut self, hidden: &mut [f32], logits: &mut [f32; HEADS]) {
+        self.recur(hidden, logits);
     }
 
     fn trunk(&mut self, ring: &[u8], mut trace: Option<&mut Trace>) {

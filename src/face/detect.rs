@@ -42,7 +42,8 @@ impl SeetaDetector {
     /// # Errors
     /// If the embedded model cannot be parsed.
     pub fn new() -> Result<Self> {
-        let model = rustface::read_model(MODEL).map_err(|e| Error::model("the embedded face detector is damaged").caused_by(e))?;
+        let model = rustface::read_model(MODEL)
+            .map_err(|e| Error::model("the embedded face detector is damaged").caused_by(e))?;
         let mut inner = rustface::create_detector_with_model(model);
         inner.set_min_face_size(MIN_FACE_PX);
         inner.set_score_thresh(2.0);
@@ -77,7 +78,8 @@ impl Detector for SeetaDetector {
         let (w, h) = (self.small.width as u32, self.small.height as u32);
         for face in self.inner.detect(&rustface::ImageData::new(&self.small.data, w, h)) {
             let b = face.bbox();
-            let [x, y, bw, bh] = [b.x() as f32, b.y() as f32, b.width() as f32, b.height() as f32].map(|v| v * factor as f32);
+            let [x, y, bw, bh] =
+                [b.x() as f32, b.y() as f32, b.width() as f32, b.height() as f32].map(|v| v * factor as f32);
             let side = bw.max(bh);
             let square = [x + 0.5 * (bw - side), y + 0.5 * (bh - side), side];
             found.push(Detection { square, score: face.score() as f32 });

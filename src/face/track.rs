@@ -113,7 +113,13 @@ impl Tracker {
         for found in self.found.drain(..) {
             if self.tracks.len() < MAX_FACES {
                 let confirmed = found.score >= SURE;
-                self.tracks.push(Track { id: self.next_id, square: found.square, seen: time, matched: true, confirmed });
+                self.tracks.push(Track {
+                    id: self.next_id,
+                    square: found.square,
+                    seen: time,
+                    matched: true,
+                    confirmed,
+                });
                 self.next_id += 1;
             }
         }

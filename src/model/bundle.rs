@@ -31,7 +31,10 @@ impl Bundle {
         let read = |name: &str| {
             let path = dir.join(name);
             std::fs::read(&path).map_err(|e| {
-                Error::model("cannot be read").at(path.display()).caused_by(e).remedy("--model names a bundle's folder; `vaerr models list` shows those found")
+                Error::model("cannot be read")
+                    .at(path.display())
+                    .caused_by(e)
+                    .remedy("--model names a bundle's folder; `vaerr models list` shows those found")
             })
         };
         let text = String::from_utf8(read(MANIFEST)?)
@@ -45,7 +48,8 @@ impl Bundle {
     /// As [`Bundle::load`].
     pub fn from_parts(place: &str, manifest: &str, read: impl Fn(&str) -> Result<Vec<u8>>) -> Result<Self> {
         let at = format!("{place}/{MANIFEST}");
-        let manifest: Manifest = toml::from_str(manifest).map_err(|e| Error::model("is malformed").at(&at).caused_by(e))?;
+        let manifest: Manifest =
+            toml::from_str(manifest).map_err(|e| Error::model("is malformed").at(&at).caused_by(e))?;
         manifest.validate()?;
         let mut files = BTreeMap::new();
         for (name, entry) in &manifest.files {
@@ -54,7 +58,9 @@ impl Bundle {
             if bytes.len() as u64 != entry.bytes || found != entry.sha256 {
                 return Err(Error::model(format!(
                     "is damaged: {} bytes with SHA-256 {found}, the manifest names {} bytes with {}",
-                    bytes.len(), entry.bytes, entry.sha256
+                    bytes.len(),
+                    entry.bytes,
+                    entry.sha256
                 ))
                 .at(format!("{place}/{name}"))
                 .remedy("copy the bundle again or export it again"));
@@ -99,7 +105,8 @@ impl Bundle {
         };
         let at = format!("{}/{name}", self.place);
         let bytes = self.file(name).ok_or_else(|| Error::model("is missing").at(&at))?;
-        let student = onnx::read_student(bytes).map_err(|e| Error::new(e.kind(), "cannot be used").at(&at).caused_by(e))?;
+        let student =
+            onnx::read_student(bytes).map_err(|e| Error::new(e.kind(), "cannot be used").at(&at).caused_by(e))?;
         if student.spec != self.manifest.student || student.precision() != precision {
             return Err(Error::model("is not the student that the manifest describes").at(&at));
         }

@@ -4,7 +4,9 @@
 //! `hidden_out` f32 [1, 1, units]. The shape travels as metadata `vaerr.student` (JSON) and the requantising factors
 //! as `vaerr.conv<i>.requant` (hexadecimal little-endian f32), because one ulp in them changes outputs.
 
-use super::proto::{self, Attribute, Dim, Entry, Graph, Model, Node, Opset, Shape, Tensor, TensorType, ValueInfo, ValueType};
+use super::proto::{
+    self, Attribute, Dim, Entry, Graph, Model, Node, Opset, Shape, Tensor, TensorType, ValueInfo, ValueType,
+};
 use super::{Conv, ConvI8, Gru, Linear, Student, Trunk};
 use crate::error::{Error, Result};
 use crate::spec::StudentSpec;
@@ -106,11 +108,7 @@ fn build(student: &Student) -> Model {
 
 fn conv_attributes(spec: &StudentSpec, i: usize) -> Vec<Attribute> {
     let c = spec.convs[i];
-    vec![
-        ints("kernel_shape", &[c.kernel; 2]),
-        ints("pads", &[c.kernel / 2; 4]),
-        ints("strides", &[c.stride; 2]),
-    ]
+    vec![ints("kernel_shape", &[c.kernel; 2]), ints("pads", &[c.kernel / 2; 4]), ints("strides", &[c.stride; 2])]
 }
 
 fn weight_dims(spec: &StudentSpec, i: usize) -> [usize; 4] {
@@ -119,8 +117,13 @@ fn weight_dims(spec: &StudentSpec, i: usize) -> [usize; 4] {
 }
 
 fn fp32_conv(b: &mut Builder, spec: &StudentSpec, i: usize, conv: &Conv) {
-    let [x, weight, bias, acc, y] =
-        [format!("x{i}"), format!("conv{i}.weight"), format!("conv{i}.bias"), format!("conv{i}.out"), format!("x{}", i + 1)];
+    let [x, weight, bias, acc, y] = [
+        format!("x{i}"),
+        format!("conv{i}.weight"),
+        format!("conv{i}.bias"),
+        format!("conv{i}.out"),
+        format!("x{}", i + 1),
+    ];
     b.floats(&weight, &weight_dims(spec, i), &conv.weight);
     b.floats(&bias, &[spec.convs[i].out], &conv.bias);
     b.node("Conv", &format!("conv{i}"), &[&x, &weight, &bias], &[&acc], conv_attributes(spec, i));
@@ -173,7 +176,8 @@ impl Tensors<'_> {
         let t = self.0.get(name).ok_or_else(|| Error::model(format!("tensor {name} is missing")).remedy(REMEDY))?;
         let count = t.dims.iter().try_fold(1usize, |n, &d| n.checked_mul(usize::try_from(d).ok()?));
         if t.data_type != data_type || count.and_then(|n| n.checked_mul(width)) != Some(t.raw_data.len()) {
-            let what = format!("tensor {name} has type {} and {} bytes for {:?}", t.data_type, t.raw_data.len(), t.dims);
+            let what =
+                format!("tensor {name} has type {} and {} bytes for {:?}", t.data_type, t.raw_data.len(), t.dims);
             return Err(Error::model(what).remedy(REMEDY));
         }
         Ok(&t.raw_data)
@@ -212,9 +216,10 @@ pub fn read_student(bytes: &[u8]) -> Result<Student> {
         return Err(Error::unsupported(what).remedy(REMEDY));
     }
     let meta: HashMap<&str, &str> = model.metadata_props.iter().map(|e| (e.key.as_str(), e.value.as_str())).collect();
-    let spec = meta.get(SPEC_KEY).ok_or_else(|| Error::model(format!("metadata {SPEC_KEY} is missing")).remedy(REMEDY))?;
-    let spec: StudentSpec =
-        serde_json::from_str(spec).map_err(|e| Error::model(format!("metadata {SPEC_KEY} is malformed")).caused_by(e))?;
+    let spec =
+        meta.get(SPEC_KEY).ok_or_else(|| Error::model(format!("metadata {SPEC_KEY} is missing")).remedy(REMEDY))?;
+    let spec: StudentSpec = serde_json::from_str(spec)
+        .map_err(|e| Error::model(format!("metadata {SPEC_KEY} is malformed")).caused_by(e))?;
     spec.validate()?;
     let tensors = Tensors(graph.initializer.iter().map(|t| (t.name.as_str(), t)).collect());
     let biases = tensors.floats("gru.b")?;
@@ -237,7 +242,8 @@ fn read_trunk(spec: &StudentSpec, tensors: &Tensors, meta: &HashMap<&str, &str>)
     let layers = 0..spec.convs.len();
     if !tensors.0.contains_key("conv0.weight_scale") {
         let conv = |i: usize| {
-            let (weight, bias) = (tensors.floats(&format!("conv{i}.weight"))?, tensors.floats(&format!("conv{i}.bias"))?);
+            let (weight, bias) =
+                (tensors.floats(&format!("conv{i}.weight"))?, tensors.floats(&format!("conv{i}.bias"))?);
             Ok(Conv { weight, bias })
         };
         return Ok(Trunk::Fp32(layers.map(conv).collect::<Result<_>>()?));
@@ -249,11 +255,18 @@ fn read_trunk(spec: &StudentSpec, tensors: &Tensors, meta: &HashMap<&str, &str>)
         let requant = meta.get(key.as_str()).and_then(|t| hex_floats(t));
         let conv = ConvI8 {
             weight: tensors.raw(&format!("conv{i}.weight"), proto::INT8, 1)?.iter().map(|&b| b as i8).collect(),
-            bias: tensors.raw(&format!("conv{i}.bias"), proto::INT32, 4)?.as_chunks::<4>().0.iter().map(|b| i32::from_le_bytes(*b)).collect(),
+            bias: tensors
+                .raw(&format!("conv{i}.bias"), proto::INT32, 4)?
+                .as_chunks::<4>()
+                .0
+                .iter()
+                .map(|b| i32::from_le_bytes(*b))
+                .collect(),
             input_scale,
             weight_scale: tensors.floats(&format!("conv{i}.weight_scale"))?,
             output_scale: tensors.scalar(&format!("conv{i}.output_scale"))?,
-            requant: requant.ok_or_else(|| Error::model(format!("metadata {key} is missing or malformed")).remedy(REMEDY))?,
+            requant: requant
+                .ok_or_else(|| Error::model(format!("metadata {key} is missing or malformed")).remedy(REMEDY))?,
         };
         input_scale = conv.output_scale;
         convs.push(conv);
@@ -274,7 +287,9 @@ fn same_graph(have: &Graph, want: &Model) -> Result<()> {
         return Err(Error::unsupported("its inputs, outputs or number of nodes are not a student's").remedy(REMEDY));
     }
     if let Some(t) = want.initializer.iter().find(|t| !have.initializer.contains(t)) {
-        return Err(Error::model(format!("tensor {} is inconsistent with the rest of the model", t.name)).remedy(REMEDY));
+        return Err(
+            Error::model(format!("tensor {} is inconsistent with the rest of the model", t.name)).remedy(REMEDY)
+        );
     }
     Ok(())
 }

@@ -144,7 +144,8 @@ pub struct Counts {
 /// # Errors
 /// Whatever the source, the pipeline or `each` reports.
 pub fn run(
-    source: &mut dyn FrameSource, pipeline: &mut Pipeline,
+    source: &mut dyn FrameSource,
+    pipeline: &mut Pipeline,
     mut each: impl FnMut(&Frame, &[Reading], &[Truth]) -> Result<bool>,
 ) -> Result<Counts> {
     let mut frame = Frame::default();

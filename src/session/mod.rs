@@ -56,7 +56,13 @@ impl Session {
     ///
     /// # Errors
     /// If the engine fails; the state is then as before, but the crop is in the ring.
-    pub fn step(&mut self, engine: &mut dyn Engine, picture: &Gray, square: [f32; 3], time: Duration) -> Result<Estimate> {
+    pub fn step(
+        &mut self,
+        engine: &mut dyn Engine,
+        picture: &Gray,
+        square: [f32; 3],
+        time: Duration,
+    ) -> Result<Estimate> {
         if self.last.is_some_and(|last| time.saturating_sub(last) > RESET_AFTER) {
             self.reset();
         }

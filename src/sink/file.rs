@@ -59,7 +59,8 @@ impl JsonLines {
 impl Sink for JsonLines {
     fn write(&mut self, r: &Reading) -> Result<()> {
         let out = &mut self.0.writer;
-        let done = serde_json::to_writer(&mut *out, r).map_err(std::io::Error::from).and_then(|()| out.write_all(b"\n"));
+        let done =
+            serde_json::to_writer(&mut *out, r).map_err(std::io::Error::from).and_then(|()| out.write_all(b"\n"));
         self.0.wrote(done, r.time_s)
     }
 
@@ -160,7 +161,9 @@ pub fn open(path: &Path) -> Result<Box<dyn Sink>> {
     let name = path.display().to_string();
     let kind = path.extension().and_then(|e| e.to_str()).unwrap_or("");
     if !["jsonl", "csv"].contains(&kind) {
-        return Err(Error::usage("cannot tell the format of the output").at(name).remedy("end its name in .jsonl or .csv"));
+        return Err(Error::usage("cannot tell the format of the output")
+            .at(name)
+            .remedy("end its name in .jsonl or .csv"));
     }
     let file = std::fs::File::create(path).map_err(|e| Error::io("cannot be written").at(&name).caused_by(e))?;
     Ok(match kind {
@@ -187,8 +190,15 @@ mod tests {
             latency_us: 9,
         };
         let none = Reading {
-            time_s: 0.08, frame: 2, face: FaceState::NONE, r#box: None, arousal: None, valence: None, confidence: None,
-            interval: None, ..full
+            time_s: 0.08,
+            frame: 2,
+            face: FaceState::NONE,
+            r#box: None,
+            arousal: None,
+            valence: None,
+            confidence: None,
+            interval: None,
+            ..full
         };
         [full, none]
     }

@@ -4,7 +4,7 @@
 pub const BINS: usize = 20;
 
 /// Outputs in all: 20 arousal bins, arousal, 20 valence bins, valence. Engines return *logits*;
-/// softmax (bins) and `2 * sigmoid(x) - 1` (values) are applied by [`crate::session`].
+/// softmax (bins) and `2 * sigmoid(x) - 1` (values) are applied by `session::decode`.
 pub const HEADS: usize = 2 * (BINS + 1);
 
 /// One of the two predicted dimensions.

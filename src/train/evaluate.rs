@@ -30,8 +30,9 @@ pub fn predict(student: &Student, rule: &CropRule, stills: &[Still]) -> Result<V
         let mut ring = Ring::new(spec.ring, spec.size_px);
         ring.push(|out| Cropper::for_rule(rule).crop_into(&still.image, whole(still), out));
         let (mut hidden, mut logits) = (vec![0.0; spec.hidden], [0.0; HEADS]);
-        for _ in 0..STEPS {
-            engine.step(ring.bytes(), &mut hidden, &mut logits)?;
+        engine.step(ring.bytes(), &mut hidden, &mut logits)?;
+        for _ in 1..STEPS {
+            engine.step_again(&mut hidden, &mut logits);
         }
         Ok(logits)
     };

@@ -35,7 +35,8 @@ fn read(path: &Path, remedy: &str) -> Result<Vec<u8>> {
 }
 
 fn json<T: serde::de::DeserializeOwned>(path: &Path, remedy: &str) -> Result<T> {
-    serde_json::from_slice(&read(path, remedy)?).map_err(|e| Error::input("is malformed").at(path.display()).caused_by(e))
+    serde_json::from_slice(&read(path, remedy)?)
+        .map_err(|e| Error::input("is malformed").at(path.display()).caused_by(e))
 }
 
 /// Folds the run's best network, fits the temperatures on the held-out pictures, and writes `student.onnx`,
@@ -108,8 +109,15 @@ fn row(text: &mut String, name: &str, m: &SplitMetrics) {
     let _ = writeln!(
         text,
         "| {name} | {:.4} | {:.4} | {:+.4} | {:+.4} | {:.3} | {:.3} | {:.4} | {:.3} | {:.3} |",
-        m.ccc_arousal, m.ccc_valence, m.bias_arousal, m.bias_valence, m.gain_arousal, m.gain_valence, m.ece,
-        m.coverage_arousal, m.coverage_valence
+        m.ccc_arousal,
+        m.ccc_valence,
+        m.bias_arousal,
+        m.bias_valence,
+        m.gain_arousal,
+        m.gain_valence,
+        m.ece,
+        m.coverage_arousal,
+        m.coverage_valence
     );
 }
 
@@ -126,12 +134,26 @@ fn card(manifest: &Manifest, done: &Quantized, int8: &Evaluation) -> String {
          pictures held out for that choice and for the temperatures ({:.3} arousal, {:.3} valence).\n\n\
          ## Measured\n\n{}; every picture once, concatenated, through the runtime's crop and decoding, {} steps \
          from a zero state, reference engine. CCC after Lin with population variance. The 80 % interval should cover 0.8.\n",
-        manifest.name, manifest.summary, s.parameters(), s.macs() as f64 / 1e6, s.ring, s.size_px, manifest.licence,
-        ferplus::LABELS, done.config.seed, done.config.epochs, done.epoch, 100.0 * done.config.held_out,
-        done.calibration.arousal_temperature, done.calibration.valence_temperature, manifest.metrics.split,
+        manifest.name,
+        manifest.summary,
+        s.parameters(),
+        s.macs() as f64 / 1e6,
+        s.ring,
+        s.size_px,
+        manifest.licence,
+        ferplus::LABELS,
+        done.config.seed,
+        done.config.epochs,
+        done.epoch,
+        100.0 * done.config.held_out,
+        done.calibration.arousal_temperature,
+        done.calibration.valence_temperature,
+        manifest.metrics.split,
         super::evaluate::STEPS
     );
-    t.push_str("| student | CCC arousal | CCC valence | bias a. | bias v. | gain a. | gain v. | ECE | cover a. | cover v. |\n");
+    t.push_str(
+        "| student | CCC arousal | CCC valence | bias a. | bias v. | gain a. | gain v. | ECE | cover a. | cover v. |\n",
+    );
     t.push_str("|---|---|---|---|---|---|---|---|---|---|\n");
     row(&mut t, "fp32", &manifest.metrics.fp32);
     row(&mut t, "int8", &manifest.metrics.int8);

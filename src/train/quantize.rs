@@ -100,7 +100,9 @@ pub fn temperatures(logits: &[[f32; HEADS]], stills: &[Still]) -> Calibration {
 /// Divides the bin rows of the head by the temperatures, so that engines need not know of them.
 pub fn apply_temperatures(student: &mut Student, calibration: &Calibration) {
     let units = student.spec.hidden;
-    for (head, t) in [(Head::Arousal, calibration.arousal_temperature), (Head::Valence, calibration.valence_temperature)] {
+    for (head, t) in
+        [(Head::Arousal, calibration.arousal_temperature), (Head::Valence, calibration.valence_temperature)]
+    {
         let rows = head.bins();
         debug_assert_eq!(rows.len(), BINS);
         student.head.bias[rows.clone()].iter_mut().for_each(|b| *b /= t);
@@ -125,7 +127,13 @@ mod tests {
                 let bins: Vec<f32> = (0..BINS).map(|_| rng.normal()).collect();
                 let total: f32 = bins.iter().map(|b| b.exp()).sum();
                 let mut left = rng.unit() * total;
-                let hit = bins.iter().position(|b| { left -= b.exp(); left <= 0.0 }).unwrap_or(BINS - 1);
+                let hit = bins
+                    .iter()
+                    .position(|b| {
+                        left -= b.exp();
+                        left <= 0.0
+                    })
+                    .unwrap_or(BINS - 1);
                 row[head.bins()].iter_mut().zip(&bins).for_each(|(r, b)| *r = 3.0 * b);
                 crate::spec::bin_center(hit)
             };

@@ -70,7 +70,11 @@ fn a_closed_pipe_ends_the_run_without_a_fuss() {
 #[test]
 fn models_and_doctor_speak_of_the_shipped_student() {
     let check = vaerr(&["models", "check"]);
-    assert!(check.status.success() && stdout(&check).contains("engine reference int8: a trial step"), "{}", stdout(&check));
+    assert!(
+        check.status.success() && stdout(&check).contains("engine reference int8: a trial step"),
+        "{}",
+        stdout(&check)
+    );
     assert!(stdout(&vaerr(&["models", "show"])).contains("## Never tested"));
     let list: serde_json::Value = serde_json::from_slice(&vaerr(&["models", "list", "--json"]).stdout).unwrap();
     assert_eq!(list[0]["name"], "vaerr-s");
@@ -86,7 +90,9 @@ fn a_damaged_model_fails_the_check_and_is_never_run() {
         std::fs::copy(entry.path(), dir.path().join(entry.file_name())).unwrap();
     }
     std::fs::write(dir.path().join("student-int8.onnx"), b"nonsense").unwrap();
-    for command in [vec!["models", "check", dir.path().to_str().unwrap()], vec!["run", "--model", dir.path().to_str().unwrap()]] {
+    for command in
+        [vec!["models", "check", dir.path().to_str().unwrap()], vec!["run", "--model", dir.path().to_str().unwrap()]]
+    {
         let o = vaerr(&command);
         assert_eq!(o.status.code(), Some(2));
         assert!(stderr(&o).contains("is damaged"), "{}", stderr(&o));

@@ -12,7 +12,13 @@ fn normals(rng: &mut Rng, n: usize, std: f32) -> Vec<f32> {
 /// A small spec with odd sizes.
 pub fn odd_spec(ring: usize, size_px: usize, stride: usize) -> StudentSpec {
     let conv = |out, kernel, stride| ConvSpec { out, kernel, stride };
-    StudentSpec { ring, size_px, convs: vec![conv(8, 7, 2), conv(12, 3, stride), conv(5, 1, 1)], hidden: 7, ..StudentSpec::small() }
+    StudentSpec {
+        ring,
+        size_px,
+        convs: vec![conv(8, 7, 2), conv(12, 3, stride), conv(5, 1, 1)],
+        hidden: 7,
+        ..StudentSpec::small()
+    }
 }
 
 /// He-like random weights in fp32.
@@ -44,7 +50,12 @@ pub fn int8(spec: &StudentSpec, seed: u64) -> Student {
         let weight_scale: Vec<f32> = c.weight.chunks_exact(fan).map(quant::weight_scale).collect();
         let output_scale = 6.0 / 255.0;
         let q = ConvI8 {
-            weight: c.weight.iter().enumerate().map(|(i, &w)| quant::quantize_weight(w, weight_scale[i / fan])).collect(),
+            weight: c
+                .weight
+                .iter()
+                .enumerate()
+                .map(|(i, &w)| quant::quantize_weight(w, weight_scale[i / fan]))
+                .collect(),
             bias: c.bias.iter().zip(&weight_scale).map(|(&b, &s)| quant::quantize_bias(b, input_scale, s)).collect(),
             requant: weight_scale.iter().map(|&w| quant::requant_scale(input_scale, w, output_scale)).collect(),
             input_scale,
