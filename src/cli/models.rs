@@ -5,7 +5,7 @@ use crate::engine::{self, Choice};
 use crate::error::Result;
 use crate::model::{Bundle, Precision};
 use crate::spec::HEADS;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -37,7 +37,7 @@ enum Action {
     },
 }
 
-fn list(root: &PathBuf, json: bool) -> Result<Outcome> {
+fn list(root: &Path, json: bool) -> Result<Outcome> {
     let mut rows = vec![("(shipped)".to_owned(), Bundle::shipped())];
     rows.extend(Bundle::list(root).into_iter().map(|(dir, b)| (dir.display().to_string(), b)));
     if json {

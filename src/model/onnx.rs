@@ -196,7 +196,7 @@ impl Tensors<'_> {
 }
 
 fn hex_floats(text: &str) -> Option<Vec<f32>> {
-    if !text.is_ascii() || text.len() % 8 != 0 {
+    if !text.is_ascii() || !text.len().is_multiple_of(8) {
         return None;
     }
     let word = |i: usize| u32::from_str_radix(text.get(i..i + 8)?, 16).ok().map(|w| f32::from_bits(w.swap_bytes()));

@@ -37,7 +37,7 @@ fn rings(spec: &StudentSpec, n: usize) -> Vec<Vec<u8>> {
     let one = |i: usize| match i {
         0 => vec![0; len],
         1 => vec![255; len],
-        2 => (0..len).map(|k| if (k + k / spec.size_px) % 2 == 0 { 0 } else { 255 }).collect(),
+        2 => (0..len).map(|k| if (k + k / spec.size_px).is_multiple_of(2) { 0 } else { 255 }).collect(),
         _ => (0..len).map(|_| rng.below(256) as u8).collect(),
     };
     (0..n).map(one).collect()
