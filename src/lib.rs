@@ -4,7 +4,6 @@
 
 pub mod capture;
 pub mod cli;
-pub mod display;
 pub mod engine;
 pub mod error;
 pub mod face;

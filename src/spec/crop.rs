@@ -26,8 +26,8 @@ pub struct CropRule {
 }
 
 impl CropRule {
-    /// The rule of the shipped students: `rustface` boxes mapped to the framing of FER+ pictures,
-    /// by medians over FER+ training pictures (`vaerr-train crop-rule`).
+    /// The rule of the shipped students: the detector's box itself. FER+ pictures are taken whole in training; how their
+    /// framing compares with a detector's box has not been measured, so training zooms and shifts its views at random.
     pub const FERPLUS: Self = Self { size_px: 80, detail_px: 48, margin: 1.0, shift_x: 0.0, shift_y: 0.0 };
 
     /// The crop square `[x, y, side]` in pixels for the box `[x, y, side]`.

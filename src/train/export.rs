@@ -129,7 +129,7 @@ fn card(manifest: &Manifest, done: &Quantized, int8: &Evaluation) -> String {
         "# {}\n\n{}. {} parameters, {:.1} million multiply-accumulates a frame, {} crops of {} px.\n\n\
          ## Licence and data\n\n{}. The pictures of FER2013 were gathered for a 2013 challenge and are for research; the \
          FER+ votes are MIT. Rendered clips come from this project's own renderer.\n\n\
-         The labels are a proxy: {}. No person rated arousal or valence.\n\n\
+         Labels: {}. No person rated arousal or valence.\n\n\
          ## Training\n\nSeed {}, best of {} epochs by held-out CCC: epoch {}; loss 6 of SS-VAERR; {:.0} % of the training \
          pictures held out for that choice and for the temperatures ({:.3} arousal, {:.3} valence).\n\n\
          ## Measured\n\n{}; every picture once, concatenated, through the runtime's crop and decoding, {} steps \

@@ -1,1 +1,0 @@
-//! Layer 3: the heads-up display on any DrawTarget.
