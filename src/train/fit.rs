@@ -253,7 +253,7 @@ fn read_progress(run: &Path) -> Result<Progress> {
     serde_json::from_str(&text).map_err(|e| Error::input("is not a run's progress").at(path.display()).caused_by(e))
 }
 
-/// Trains or resumes; a run stopped at any moment resumes from its last whole epoch and ends as one never stopped.
+/// Trains or resumes; a run stopped at any moment resumes from its last whole epoch.
 ///
 /// # Errors
 /// Bad data, a full disk, a loss that is not finite, or `stop` (then [`crate::ErrorKind::Interrupted`]).
