@@ -22,6 +22,9 @@ enum Command {
         /// Continue the run from its last whole epoch.
         #[arg(long)]
         resume: bool,
+        /// Start from the best network of this finished run (same seed), instead of from scratch.
+        #[arg(long, conflicts_with = "resume")]
+        start_from: Option<PathBuf>,
         #[arg(long, default_value_t = FitConfig::default().epochs)]
         epochs: usize,
         #[arg(long, default_value_t = FitConfig::default().seed)]
@@ -61,9 +64,9 @@ fn run(command: Command) -> vaerr::Result<()> {
     signal_hook::flag::register_conditional_shutdown(signal_hook::consts::SIGINT, 130, Arc::clone(&stop))?;
     signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&stop))?;
     match command {
-        Command::Fit { train, run, resume, epochs, seed, learning_rate, limit } => {
+        Command::Fit { train, run, resume, start_from, epochs, seed, learning_rate, limit } => {
             let config = FitConfig { epochs, seed, learning_rate, limit, ..FitConfig::default() };
-            let done = fit::fit(&config, &FitPaths { train, run }, resume, &stop)?;
+            let done = fit::fit(&config, &FitPaths { train, run, start_from }, resume, &stop)?;
             println!("best epoch {} of {}: held-out mean CCC {:.4}", done.best_epoch, done.epochs, done.best_ccc);
         }
         Command::Quantize { run, train } => {

@@ -26,9 +26,12 @@ pub struct CropRule {
 }
 
 impl CropRule {
-    /// The rule of the shipped students: the detector's box itself. FER+ pictures are taken whole in training; how their
-    /// framing compares with a detector's box has not been measured, so training zooms and shifts its views at random.
-    pub const FERPLUS: Self = Self { size_px: 80, detail_px: 48, margin: 1.0, shift_x: 0.0, shift_y: 0.0 };
+    /// The rule of the shipped students: the embedded detector's boxes mapped to the framing of FER+ pictures.
+    ///
+    /// Medians of `face::crop_rule_from` over 800 FER+ training pictures drawn at random, in 674 of which
+    /// (84 %) a face was found. The interquartile range is 0.193 of the crop's side for its side, 0.060 for its
+    /// horizontal and 0.057 for its vertical place; training jitters its crops accordingly.
+    pub const FERPLUS: Self = Self { size_px: 80, detail_px: 48, margin: 1.108, shift_x: 0.004, shift_y: 0.004 };
 
     /// The crop square `[x, y, side]` in pixels for the box `[x, y, side]`.
     pub fn square(&self, face: [f32; 3]) -> [f32; 3] {

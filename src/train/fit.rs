@@ -74,6 +74,9 @@ pub struct Progress {
     pub best_epoch: usize,
     /// Mean of the two CCC on the held-out pictures at the best epoch.
     pub best_ccc: f64,
+    /// Epochs that the network had been trained for when this run took it over; 0 from scratch.
+    #[serde(default)]
+    pub epochs_before: usize,
 }
 
 /// Where a run reads and writes.
@@ -82,6 +85,9 @@ pub struct FitPaths {
     pub train: PathBuf,
     /// Folder of checkpoints and `metrics.jsonl`.
     pub run: PathBuf,
+    /// A finished run whose best network to start from, instead of from scratch: a warm restart (Loshchilov and Hutter
+    /// 2017, arXiv 1608.03983). Its seed and share held out must be this run's, or pictures held out would leak in.
+    pub start_from: Option<PathBuf>,
 }
 
 /// Splits off the pictures held out from training: a fixed share, chosen by seed.
@@ -113,36 +119,36 @@ struct Fitter<'a> {
 }
 
 impl Fitter<'_> {
-    fn rings(&self, bytes: &[u8], n: usize, device: &Device) -> Tensor<4> {
+    /// `n` rows of `channels` crops each, in real units.
+    fn crops(&self, bytes: &[u8], n: usize, channels: usize, device: &Device) -> Tensor<4> {
         let s = &self.spec;
         let zero = f32::from(s.input_zero_point);
         let real: Vec<f32> = bytes.iter().map(|&b| (f32::from(b) - zero) * s.input_scale).collect();
-        Tensor::from_data(TensorData::new(real, [n, s.ring, s.size_px, s.size_px]), device)
+        Tensor::from_data(TensorData::new(real, [n, channels, s.size_px, s.size_px]), device)
     }
 
     /// Loss of one step; everything random comes from `rng`.
     fn loss(&self, net: &StudentNet, stills: &[&Still], rng: &mut Rng) -> Tensor<1> {
         let (config, spec) = (self.config, &self.spec);
         let area = spec.size_px * spec.size_px;
-        let mut bytes = Vec::new();
-        let mut crop = vec![0; area];
-        let mut labels: Vec<[f32; 2]> = Vec::new();
-        for still in stills {
+        let (n, frames) = (stills.len(), config.clip_frames);
+        let mut crops = vec![0; n * area];
+        for (still, crop) in stills.iter().zip(crops.chunks_exact_mut(area)) {
             let view = self.augment.draw(spec.size_px, rng);
-            view.apply(&still.image, whole(still), spec.size_px, rng, &mut crop);
-            (0..spec.ring).for_each(|_| bytes.extend_from_slice(&crop));
-            labels.push([still.arousal, still.valence]);
+            view.apply(&still.image, whole(still), spec.size_px, rng, crop);
         }
+        let labels: Vec<[f32; 2]> = stills.iter().map(|s| [s.arousal, s.valence]).collect();
         let chosen: Vec<&Clip> = (0..config.clips).map(|_| &self.clips[rng.below(self.clips.len())]).collect();
+        let mut bytes = Vec::new();
         let mut clip_labels: Vec<Vec<[f32; 2]>> = Vec::new();
         for clip in &chosen {
             let rings = clip.rings(&self.augment, &self.rule, spec.ring, rng);
             bytes.extend_from_slice(&rings.bytes);
             clip_labels.push(rings.labels);
         }
-        let (n, frames) = (stills.len(), config.clip_frames);
-        let rows = n + chosen.len() * frames;
-        let projected = net.gru.project(net.features(self.rings(&bytes, rows, &self.device)));
+        let rings = (!chosen.is_empty()).then(|| self.crops(&bytes, chosen.len() * frames, spec.ring, &self.device));
+        let features = net.features_of_stills(self.crops(&crops, n, 1, &self.device), rings);
+        let projected = net.gru.project(features);
         let mut logits = Vec::new();
         let mut targets = Vec::new();
         let still = projected.clone().narrow(0, 0, n);
@@ -173,13 +179,12 @@ impl Fitter<'_> {
         let mut cropper = Cropper::for_rule(&self.rule);
         let mut predicted = [Vec::new(), Vec::new()];
         for batch in stills.chunks(128) {
-            let mut bytes = Vec::with_capacity(batch.len() * spec.ring * area);
-            let mut crop = vec![0; area];
-            for still in batch {
-                cropper.crop_into(&still.image, whole(still), &mut crop);
-                (0..spec.ring).for_each(|_| bytes.extend_from_slice(&crop));
+            let mut crops = vec![0; batch.len() * area];
+            for (still, crop) in batch.iter().zip(crops.chunks_exact_mut(area)) {
+                cropper.crop_into(&still.image, whole(still), crop);
             }
-            let projected = net.gru.project(net.features(self.rings(&bytes, batch.len(), &device)));
+            let crops = self.crops(&crops, batch.len(), 1, &device);
+            let projected = net.gru.project(net.features_of_stills(crops, None));
             let mut h = Tensor::zeros([batch.len(), spec.hidden], &device);
             for _ in 0..6 {
                 h = net.gru.step(projected.clone(), h);
@@ -282,7 +287,18 @@ pub fn fit(config: &FitConfig, paths: &FitPaths, resume: bool, stop: &AtomicBool
         Fitter { config, spec: StudentSpec::small(), rule, augment: Augment::default(), device: device.clone(), clips };
     let mut net = StudentNet::new(&fitter.spec, &device);
     let mut optimizer = optimizer(config);
-    let mut progress = Progress { config: config.clone(), epochs: 0, best_epoch: 0, best_ccc: f64::NEG_INFINITY };
+    let mut progress =
+        Progress { config: config.clone(), epochs: 0, best_epoch: 0, best_ccc: f64::NEG_INFINITY, epochs_before: 0 };
+    if let Some(earlier) = paths.start_from.as_ref().filter(|_| !resume) {
+        let before = read_progress(earlier)?;
+        if (before.config.seed, before.config.held_out) != (config.seed, config.held_out) {
+            return Err(Error::usage("the earlier run held out other pictures")
+                .at(earlier.display())
+                .remedy(format!("give --seed {}", before.config.seed)));
+        }
+        net = load_net(&earlier.join("best.bpk"), &fitter.spec, &device)?;
+        progress.epochs_before = before.epochs_before + before.best_epoch;
+    }
     if resume {
         progress = read_progress(&paths.run)?;
         if progress.config != *config {

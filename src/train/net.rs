@@ -63,10 +63,26 @@ impl RepConv {
         sum
     }
 
-    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+    /// The convolution alone, by `kernel`.
+    fn convolve(&self, x: Tensor<4>, kernel: Tensor<4>) -> Tensor<4> {
         let pad = self.kernel / 2;
-        let options = ConvOptions::new([self.stride; 2], [pad; 2], [1; 2], 1);
-        activation::relu(self.norm.forward(conv2d(x, self.kernel_sum(), None, options)))
+        conv2d(x, kernel, None, ConvOptions::new([self.stride; 2], [pad; 2], [1; 2], 1))
+    }
+
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        activation::relu(self.norm.forward(self.convolve(x, self.kernel_sum())))
+    }
+
+    /// Rows of one crop each, `n x 1 x ..`, then rows of a whole ring, `m x ring x ..`.
+    ///
+    /// A ring of equal crops meets the kernel's sum over the ring, so a still costs one crop, not five.
+    fn forward_stills(&self, stills: Tensor<4>, rings: Option<Tensor<4>>) -> Tensor<4> {
+        let kernel = self.kernel_sum();
+        let mut x = self.convolve(stills, kernel.clone().sum_dim(1));
+        if let Some(rings) = rings {
+            x = Tensor::cat(vec![x, self.convolve(rings, kernel)], 0);
+        }
+        activation::relu(self.norm.forward(x))
     }
 }
 
@@ -136,7 +152,17 @@ impl StudentNet {
 
     /// Rings `n x ring x size x size`, already in real units -> features `n x features`.
     pub fn features(&self, rings: Tensor<4>) -> Tensor<2> {
-        let x = self.convs.iter().fold(rings, |x, conv| conv.forward(x));
+        Self::pool(self.convs.iter().fold(rings, |x, conv| conv.forward(x)))
+    }
+
+    /// As [`Self::features`] of `stills` (`n x 1 x size x size`, each standing for a ring of equal crops)
+    /// followed by `rings`, normalised as one batch.
+    pub fn features_of_stills(&self, stills: Tensor<4>, rings: Option<Tensor<4>>) -> Tensor<2> {
+        let x = self.convs[0].forward_stills(stills, rings);
+        Self::pool(self.convs[1..].iter().fold(x, |x, conv| conv.forward(x)))
+    }
+
+    fn pool(x: Tensor<4>) -> Tensor<2> {
         let [n, channels, h, w] = x.dims();
         x.reshape([n, channels, h * w]).mean_dim(2).reshape([n, channels])
     }
@@ -144,5 +170,25 @@ impl StudentNet {
     /// State `n x hidden` -> logits `n x 42`.
     pub fn logits(&self, h: Tensor<2>) -> Tensor<2> {
         h.matmul(self.head.val()) + self.head_bias.val().unsqueeze()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_still_stands_for_a_ring_of_equal_crops() {
+        let device = Device::flex();
+        device.seed(3);
+        let spec = StudentSpec::small();
+        let net = StudentNet::new(&spec, &device);
+        let picture = |n: usize, c: usize| {
+            Tensor::<4>::random([n, c, spec.size_px, spec.size_px], Distribution::Normal(0.0, 1.0), &device)
+        };
+        let (stills, rings) = (picture(2, 1), picture(1, spec.ring));
+        let all = Tensor::cat(vec![stills.clone().repeat_dim(1, spec.ring), rings.clone()], 0);
+        let gap = (net.features_of_stills(stills, Some(rings)) - net.features(all)).abs().max();
+        assert!(gap.into_scalar::<f32>() < 1e-4);
     }
 }

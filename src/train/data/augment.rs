@@ -18,7 +18,7 @@ pub struct Augment {
 
 impl Default for Augment {
     fn default() -> Self {
-        Self { shift: 0.035, zoom: 0.07, roll: 0.25, cutout: 0.25 }
+        Self { shift: 0.035, zoom: 0.08, roll: 0.25, cutout: 0.25 }
     }
 }
 
