@@ -10,8 +10,24 @@ use std::ops::{AddAssign, Mul};
 /// The reference engine. fp32 convolutions accumulate in f64, so that their error is the rounding to f32 alone.
 pub struct Reference {
     student: Student,
+    trunk: Loops,
     features: Vec<f32>,
     next: Vec<f32>,
+}
+
+/// The convolutions in the number type that their loops accumulate in.
+enum Loops {
+    Fp32(Layers<f64>),
+    /// With the requantising factors and the output scale of each layer.
+    Int8(Layers<i32>, Vec<(Vec<f32>, f32)>),
+}
+
+/// Weights of every layer, and the buffers that a step needs.
+struct Layers<T> {
+    weights: Vec<(Vec<T>, Vec<T>)>,
+    x: Vec<T>,
+    out: Vec<T>,
+    padded: Vec<T>,
 }
 
 /// What a step computed on the way, for calibration and layer-by-layer comparison.
@@ -21,38 +37,42 @@ pub struct Trace {
     pub layers: Vec<Vec<f32>>,
 }
 
-/// Zero-padded square convolution, one accumulator a tap in the order input channel, row, column.
-fn convolve<T: Copy + Default + AddAssign + Mul<Output = T>>(
-    input: &[T],
-    weight: &[T],
-    bias: &[T],
-    spec: ConvSpec,
-    (channels, px, out_px): (usize, usize, usize),
-) -> Vec<T> {
-    let pad = spec.kernel / 2;
-    let wide = px + 2 * pad;
-    let mut padded = vec![T::default(); channels * wide * wide];
-    for (c, plane) in input.chunks_exact(px * px).enumerate() {
-        for (y, row) in plane.chunks_exact(px).enumerate() {
-            padded[(c * wide + y + pad) * wide + pad..][..px].copy_from_slice(row);
-        }
+impl<T: Copy + Default + AddAssign + Mul<Output = T>> Layers<T> {
+    fn new(weights: Vec<(Vec<T>, Vec<T>)>) -> Self {
+        Self { weights, x: Vec::new(), out: Vec::new(), padded: Vec::new() }
     }
-    let mut out = Vec::with_capacity(spec.out * out_px * out_px);
-    for (kernel, &bias) in weight.chunks_exact(channels * spec.kernel * spec.kernel).zip(bias) {
-        for y in 0..out_px {
-            let start = out.len();
-            out.resize(start + out_px, bias);
-            for (tap, &w) in kernel.iter().enumerate() {
-                let (c, ky, kx) =
-                    (tap / (spec.kernel * spec.kernel), tap / spec.kernel % spec.kernel, tap % spec.kernel);
-                let row = &padded[(c * wide + y * spec.stride + ky) * wide + kx..];
-                for (acc, &x) in out[start..].iter_mut().zip(row.iter().step_by(spec.stride)) {
-                    *acc += x * w;
+
+    /// Replaces `x` by its convolution in layer `i`: square, zero-padded, one accumulator an output, taps in the order input
+    /// channel, row, column.
+    fn convolve(&mut self, i: usize, spec: ConvSpec, (channels, px, out_px): (usize, usize, usize)) {
+        let (weight, bias) = &self.weights[i];
+        let (padded, out) = (&mut self.padded, &mut self.out);
+        let pad = spec.kernel / 2;
+        let wide = px + 2 * pad;
+        padded.clear();
+        padded.resize(channels * wide * wide, T::default());
+        for (c, plane) in self.x.chunks_exact(px * px).enumerate() {
+            for (y, row) in plane.chunks_exact(px).enumerate() {
+                padded[(c * wide + y + pad) * wide + pad..][..px].copy_from_slice(row);
+            }
+        }
+        out.clear();
+        for (kernel, &bias) in weight.chunks_exact(channels * spec.kernel * spec.kernel).zip(bias) {
+            for y in 0..out_px {
+                let start = out.len();
+                out.resize(start + out_px, bias);
+                for (tap, &w) in kernel.iter().enumerate() {
+                    let (c, ky, kx) =
+                        (tap / (spec.kernel * spec.kernel), tap / spec.kernel % spec.kernel, tap % spec.kernel);
+                    let row = &padded[(c * wide + y * spec.stride + ky) * wide + kx..];
+                    for (acc, &x) in out[start..].iter_mut().zip(row.iter().step_by(spec.stride)) {
+                        *acc += x * w;
+                    }
                 }
             }
         }
+        std::mem::swap(&mut self.x, &mut self.out);
     }
-    out
 }
 
 impl Reference {
@@ -62,8 +82,19 @@ impl Reference {
     /// If the student is inconsistent.
     pub fn open(student: &Student) -> Result<Self> {
         student.validate()?;
+        let wide = |v: &[f32]| v.iter().map(|&w| f64::from(w)).collect::<Vec<_>>();
+        let whole = |v: &[i8]| v.iter().map(|&w| i32::from(w)).collect::<Vec<_>>();
+        let trunk = match &student.trunk {
+            Trunk::Fp32(convs) => {
+                Loops::Fp32(Layers::new(convs.iter().map(|c| (wide(&c.weight), wide(&c.bias))).collect()))
+            }
+            Trunk::Int8(convs) => {
+                let layers = Layers::new(convs.iter().map(|c| (whole(&c.weight), c.bias.clone())).collect());
+                Loops::Int8(layers, convs.iter().map(|c| (c.requant.clone(), c.output_scale)).collect())
+            }
+        };
         let (f, h) = (student.spec.features(), student.spec.hidden);
-        Ok(Self { student: student.clone(), features: vec![0.0; f], next: vec![0.0; h] })
+        Ok(Self { student: student.clone(), trunk, features: vec![0.0; f], next: vec![0.0; h] })
     }
 
     /// One step that also records every layer.
@@ -92,43 +123,43 @@ impl Reference {
     fn trunk(&mut self, ring: &[u8], mut trace: Option<&mut Trace>) {
         let spec = &self.student.spec;
         let zero = i32::from(spec.input_zero_point);
-        let layers = spec.convs.iter().zip(spec.shapes());
-        match &self.student.trunk {
-            Trunk::Fp32(convs) => {
-                let scale = f64::from(spec.input_scale);
-                let mut x: Vec<f64> = ring.iter().map(|&b| f64::from(i32::from(b) - zero) * scale).collect();
-                for ((c, shape), conv) in layers.zip(convs) {
-                    let wide = |v: &[f32]| v.iter().map(|&w| f64::from(w)).collect::<Vec<f64>>();
-                    x = convolve(&x, &wide(&conv.weight), &wide(&conv.bias), *c, shape);
-                    x.iter_mut().for_each(|v| *v = f64::from(v.max(0.0) as f32));
-                    if let Some(t) = trace.as_deref_mut() {
-                        t.layers.push(x.iter().map(|&v| v as f32).collect());
-                    }
-                }
-                let area = x.len() / self.features.len();
-                for (f, plane) in self.features.iter_mut().zip(x.chunks_exact(area)) {
-                    *f = (plane.iter().sum::<f64>() / area as f64) as f32;
-                }
-            }
-            Trunk::Int8(convs) => {
-                let mut x: Vec<i32> = ring.iter().map(|&b| i32::from(b) - zero).collect();
+        let layers = spec.convs.iter().zip(spec.shapes()).enumerate();
+        match &mut self.trunk {
+            Loops::Int8(loops, requant) => {
+                loops.x.clear();
+                loops.x.extend(ring.iter().map(|&b| i32::from(b) - zero));
                 let mut last_scale = spec.input_scale;
-                for ((c, shape), conv) in layers.zip(convs) {
-                    let weight: Vec<i32> = conv.weight.iter().map(|&w| i32::from(w)).collect();
-                    x = convolve(&x, &weight, &conv.bias, *c, shape);
+                for ((i, (c, shape)), (factors, output_scale)) in layers.zip(requant) {
+                    loops.convolve(i, *c, shape);
                     let area = shape.2 * shape.2;
-                    for (plane, &s) in x.chunks_exact_mut(area).zip(&conv.requant) {
+                    for (plane, &s) in loops.x.chunks_exact_mut(area).zip(factors.iter()) {
                         plane.iter_mut().for_each(|v| *v = i32::from(quant::requantize(*v, s)));
                     }
-                    last_scale = conv.output_scale;
+                    last_scale = *output_scale;
                     if let Some(t) = trace.as_deref_mut() {
-                        t.layers.push(x.iter().map(|&v| v as f32 * last_scale).collect());
+                        t.layers.push(loops.x.iter().map(|&v| v as f32 * last_scale).collect());
                     }
                 }
-                let area = x.len() / self.features.len();
+                let area = loops.x.len() / self.features.len();
                 let mean_scale = last_scale / area as f32;
-                for (f, plane) in self.features.iter_mut().zip(x.chunks_exact(area)) {
+                for (f, plane) in self.features.iter_mut().zip(loops.x.chunks_exact(area)) {
                     *f = plane.iter().sum::<i32>() as f32 * mean_scale;
+                }
+            }
+            Loops::Fp32(loops) => {
+                let scale = f64::from(spec.input_scale);
+                loops.x.clear();
+                loops.x.extend(ring.iter().map(|&b| f64::from(i32::from(b) - zero) * scale));
+                for (i, (c, shape)) in layers {
+                    loops.convolve(i, *c, shape);
+                    loops.x.iter_mut().for_each(|v| *v = f64::from(v.max(0.0) as f32));
+                    if let Some(t) = trace.as_deref_mut() {
+                        t.layers.push(loops.x.iter().map(|&v| v as f32).collect());
+                    }
+                }
+                let area = loops.x.len() / self.features.len();
+                for (f, plane) in self.features.iter_mut().zip(loops.x.chunks_exact(area)) {
+                    *f = (plane.iter().sum::<f64>() / area as f64) as f32;
                 }
             }
         }

@@ -1,7 +1,10 @@
 //! Layer 2: finds faces and follows them.
 
+mod crop_rule;
 mod detect;
+mod follow;
 mod track;
 
+pub use crop_rule::{CropRuleFit, crop_rule_from};
 pub use detect::{Detection, Detector, SeetaDetector};
 pub use track::{TrackedFace, Tracker};

@@ -1,19 +1,25 @@
 //! Follows faces between detections and keeps their ids.
 //!
-//! Every [`DETECT_EVERY`] frames (and on every frame while nothing is tracked) the detector runs and its boxes are matched
-//! to tracks, nearest first; between detections a box is held. A box follows its detections by a first-order
-//! filter of gain [`FOLLOW`], which steadies the crop at the cost of a lag of one detection. A face unseen keeps
-//! its last box for [`HOLD`] and its id for [`KEEP`] of stream time; ids are never used twice.
+//! Between detections every visible face is followed by its look ([`super::follow`]), so its box moves with it
+//! without lag. Every [`DETECT_EVERY`] frames, and on every frame while nothing is tracked or a visible face
+//! could not be followed, the detector runs and its boxes are matched to tracks, nearest first; where and how
+//! large a face is drifts towards its detections by a first-order filter of gain [`FOLLOW`] (or [`CATCH_UP`] if it
+//! could not be followed). That steadies the crop; a change of size is followed with a time constant of
+//! `DETECT_EVERY / -ln(1 - FOLLOW)`, about eight frames. A face unseen keeps its last box for [`HOLD`] and its id
+//! for [`KEEP`] of stream time; ids are never used twice.
 
+use super::follow::{Follower, Template};
 use super::{Detection, Detector};
 use crate::error::Result;
 use crate::frame::Gray;
 use std::time::Duration;
 
 /// Frames from one detection to the next while faces are tracked.
-const DETECT_EVERY: u32 = 3;
-/// Gain of the box filter at a detection.
-const FOLLOW: f32 = 0.6;
+const DETECT_EVERY: u32 = 4;
+/// Gain of the box filter at a detection of a face that was followed since the last one.
+const FOLLOW: f32 = 0.4;
+/// Gain of the box filter at a detection of a face that was not.
+const CATCH_UP: f32 = 0.6;
 /// A face that detection misses is reported at its last place this long.
 const HOLD: Duration = Duration::from_millis(400);
 /// A face that comes back within this time keeps its id.
@@ -34,13 +40,16 @@ pub struct TrackedFace {
     pub square: [f32; 3],
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Track {
     id: u32,
     square: [f32; 3],
     seen: Duration,
     matched: bool,
     confirmed: bool,
+    /// Found by its look in every frame since the last detection.
+    followed: bool,
+    template: Template,
 }
 
 /// The tracker; owns its detector.
@@ -51,6 +60,7 @@ pub struct Tracker {
     visible: Vec<TrackedFace>,
     next_id: u32,
     since_detection: u32,
+    follower: Follower,
 }
 
 fn distance(a: [f32; 3], b: [f32; 3]) -> f32 {
@@ -63,7 +73,15 @@ impl Tracker {
     /// A tracker on any detector.
     pub fn new(detector: Box<dyn Detector>) -> Self {
         let since_detection = DETECT_EVERY;
-        Self { detector, tracks: Vec::new(), found: Vec::new(), visible: Vec::new(), next_id: 1, since_detection }
+        Self {
+            detector,
+            tracks: Vec::new(),
+            found: Vec::new(),
+            visible: Vec::new(),
+            next_id: 1,
+            since_detection,
+            follower: Follower::new(),
+        }
     }
 
     /// Takes the next frame; gives the faces in it, oldest id first.
@@ -73,10 +91,15 @@ impl Tracker {
     pub fn update(&mut self, picture: &Gray, time: Duration) -> Result<&[TrackedFace]> {
         self.tracks.retain(|t| time.saturating_sub(t.seen) <= KEEP);
         self.since_detection += 1;
-        if self.since_detection >= DETECT_EVERY || !self.tracks.iter().any(|t| t.confirmed && t.matched) {
+        let sure = self.follow(picture);
+        if self.since_detection >= DETECT_EVERY || !sure {
             self.since_detection = 0;
             self.detector.detect(picture, &mut self.found)?;
             self.associate(time);
+            for track in self.tracks.iter_mut().filter(|t| t.matched) {
+                self.follower.learn(picture, track.square, &mut track.template);
+                track.followed = true;
+            }
         }
         self.visible.clear();
         let present = |t: &&Track| t.confirmed && time.saturating_sub(t.seen) <= HOLD;
@@ -87,6 +110,19 @@ impl Tracker {
     /// True while a face of this id may still come back.
     pub fn remembers(&self, id: u32) -> bool {
         self.tracks.iter().any(|t| t.id == id)
+    }
+
+    /// Moves every face that was in the last frame along; true if there was one and all could be followed.
+    fn follow(&mut self, picture: &Gray) -> bool {
+        let mut sure = false;
+        for track in self.tracks.iter_mut().filter(|t| t.matched) {
+            match self.follower.follow(picture, track.square, &track.template) {
+                Some(square) => track.square = square,
+                None => track.followed = false,
+            }
+            sure |= track.confirmed;
+        }
+        sure && self.tracks.iter().all(|t| t.followed || !t.matched)
     }
 
     fn associate(&mut self, time: Duration) {
@@ -102,7 +138,9 @@ impl Tracker {
             let found = self.found.swap_remove(j);
             let track = &mut self.tracks[i];
             // A face that was away is taken where it is now, not pulled over from where it was.
-            let gain = if time.saturating_sub(track.seen) > HOLD { 1.0 } else { FOLLOW };
+            let away = time.saturating_sub(track.seen) > HOLD;
+            let steady = if track.followed { FOLLOW } else { CATCH_UP };
+            let gain = if away { 1.0 } else { steady };
             for (have, want) in track.square.iter_mut().zip(found.square) {
                 *have += gain * (want - *have);
             }
@@ -119,6 +157,8 @@ impl Tracker {
                     seen: time,
                     matched: true,
                     confirmed,
+                    followed: true,
+                    template: Template::default(),
                 });
                 self.next_id += 1;
             }

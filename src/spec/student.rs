@@ -64,17 +64,14 @@ impl StudentSpec {
     }
 
     /// Input and output side of each convolution: `(in_ch, in_px, out_px)`.
-    pub fn shapes(&self) -> Vec<(usize, usize, usize)> {
+    pub fn shapes(&self) -> impl Iterator<Item = (usize, usize, usize)> {
         let (mut ch, mut px) = (self.ring, self.size_px);
-        self.convs
-            .iter()
-            .map(|c| {
-                let out_px = (px + 2 * (c.kernel / 2) - c.kernel) / c.stride + 1;
-                let shape = (ch, px, out_px);
-                (ch, px) = (c.out, out_px);
-                shape
-            })
-            .collect()
+        self.convs.iter().map(move |c| {
+            let out_px = (px + 2 * (c.kernel / 2) - c.kernel) / c.stride + 1;
+            let shape = (ch, px, out_px);
+            (ch, px) = (c.out, out_px);
+            shape
+        })
     }
 
     /// Width of the feature vector after the global mean.

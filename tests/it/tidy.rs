@@ -13,7 +13,8 @@ const LAYERS: [&[&str]; 7] = [
 ];
 
 /// Imports that stay within a layer, where the lower of the two is plain.
-const WITHIN: [(&str, &str); 3] = [("spec", "error"), ("pipeline", "session"), ("error", "spec")];
+const WITHIN: [(&str, &str); 4] =
+    [("spec", "error"), ("face", "preprocess"), ("pipeline", "session"), ("error", "spec")];
 
 fn layer(module: &str) -> Option<usize> {
     LAYERS.iter().position(|l| l.contains(&module))
