@@ -36,6 +36,17 @@ enum Command {
         #[arg(long, default_value_t = 0)]
         limit: usize,
     },
+    /// Measure the crop rule of a split: how a detector's box must be enlarged and moved to give the split's framing.
+    CropRule {
+        /// FER+ training split: folder or zip.
+        #[arg(long)]
+        train: PathBuf,
+        /// Pictures shown to the detector, drawn at random by --seed.
+        #[arg(long, default_value_t = 800)]
+        pictures: usize,
+        #[arg(long, default_value_t = FitConfig::default().seed)]
+        seed: u64,
+    },
     /// Fold a run's best network, calibrate it and make it int8.
     Quantize {
         /// The run's folder.
@@ -68,6 +79,15 @@ fn run(command: Command) -> vaerr::Result<()> {
             let config = FitConfig { epochs, seed, learning_rate, limit, ..FitConfig::default() };
             let done = fit::fit(&config, &FitPaths { train, run, start_from }, resume, &stop)?;
             println!("best epoch {} of {}: held-out mean CCC {:.4}", done.best_epoch, done.epochs, done.best_ccc);
+        }
+        Command::CropRule { train, pictures, seed } => {
+            let fit = fit::crop_rule(&train, pictures, seed)?;
+            let r = fit.rule;
+            println!("margin {} shift_x {} shift_y {}", r.margin, r.shift_x, r.shift_y);
+            println!(
+                "a face found in {} of {} pictures; interquartile range {:.3} of the crop's side, {:.3} and {:.3} of its place",
+                fit.found, fit.pictures, fit.iqr_side, fit.iqr_x, fit.iqr_y
+            );
         }
         Command::Quantize { run, train } => {
             let done = export::quantize_run(&run, &train)?;

@@ -133,20 +133,4 @@ mod tests {
         let e = crop_rule_from(&mut Fixed(None), pictures(20), CropRule::FERPLUS).unwrap_err();
         assert_eq!(e.kind(), crate::ErrorKind::Input);
     }
-
-    /// Prints the fit for the 48x48 pictures in the folder `$VAERR_FER`.
-    #[test]
-    #[ignore = "needs a folder of FER+ training pictures in VAERR_FER"]
-    fn prints_the_rule_of_a_folder() {
-        let folder = std::env::var("VAERR_FER").expect("VAERR_FER names a folder of pictures");
-        let read = |entry: std::io::Result<std::fs::DirEntry>| {
-            let picture = image::open(entry.unwrap().path()).unwrap().to_luma8();
-            Gray { width: picture.width() as usize, height: picture.height() as usize, data: picture.into_raw() }
-        };
-        let pictures = std::fs::read_dir(folder).unwrap().map(read);
-        let fit =
-            crop_rule_from(&mut super::super::SeetaDetector::new().unwrap(), pictures, CropRule::FERPLUS).unwrap();
-        println!("{fit:?}");
-        assert!(fit.found * 10 > fit.pictures * 7);
-    }
 }

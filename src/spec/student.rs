@@ -138,7 +138,7 @@ mod tests {
     fn small_is_valid_and_small() {
         let s = StudentSpec::small();
         s.validate().unwrap();
-        assert_eq!(s.shapes().iter().map(|x| x.2).collect::<Vec<_>>(), [40, 20, 20, 10, 10, 10, 5, 5]);
+        assert_eq!(s.shapes().map(|x| x.2).collect::<Vec<_>>(), [40, 20, 20, 10, 10, 10, 5, 5]);
         assert_eq!(s.macs(), 34_766_080);
         assert_eq!(s.parameters(), 444_650);
     }

@@ -24,6 +24,9 @@ pub struct Quantized {
     pub calibration: Calibration,
     pub epoch: usize,
     pub config: FitConfig,
+    /// As in [`Progress`].
+    #[serde(default)]
+    pub epochs_before: usize,
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
@@ -57,7 +60,12 @@ pub fn quantize_run(run: &Path, train: &Path) -> Result<Quantized> {
     let int8 = quantize::quantize(&student, &quantize::activation_ranges(&student, &rule, pictures)?)?;
     write(&run.join("student.onnx"), &onnx::write_student(&student))?;
     write(&run.join("student-int8.onnx"), &onnx::write_student(&int8))?;
-    let done = Quantized { calibration, epoch: progress.best_epoch, config: progress.config };
+    let done = Quantized {
+        calibration,
+        epoch: progress.best_epoch,
+        config: progress.config,
+        epochs_before: progress.epochs_before,
+    };
     let text = serde_json::to_vec_pretty(&done).map_err(|e| Error::io("cannot write the record").caused_by(e))?;
     write(&run.join("quantized.json"), &text)?;
     Ok(done)
@@ -130,7 +138,7 @@ fn card(manifest: &Manifest, done: &Quantized, int8: &Evaluation) -> String {
          ## Licence and data\n\n{}. The pictures of FER2013 were gathered for a 2013 challenge and are for research; the \
          FER+ votes are MIT. Rendered clips come from this project's own renderer.\n\n\
          Labels: {}. No person rated arousal or valence.\n\n\
-         ## Training\n\nSeed {}, best of {} epochs by held-out CCC: epoch {}; loss 6 of SS-VAERR; {:.0} % of the training \
+         ## Training\n\nSeed {}, best of {} epochs by held-out CCC: epoch {}{}; loss 6 of SS-VAERR; {:.0} % of the training \
          pictures held out for that choice and for the temperatures ({:.3} arousal, {:.3} valence).\n\n\
          ## Measured\n\n{}; every picture once, concatenated, through the runtime's crop and decoding, {} steps \
          from a zero state, reference engine. CCC after Lin with population variance. The 80 % interval should cover 0.8.\n",
@@ -145,6 +153,10 @@ fn card(manifest: &Manifest, done: &Quantized, int8: &Evaluation) -> String {
         done.config.seed,
         done.config.epochs,
         done.epoch,
+        match done.epochs_before {
+            0 => String::new(),
+            n => format!(" (a warm restart of a network trained for {n} epochs)"),
+        },
         100.0 * done.config.held_out,
         done.calibration.arousal_temperature,
         done.calibration.valence_temperature,

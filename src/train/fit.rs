@@ -6,6 +6,7 @@ use super::data::rendered::{self, Clip};
 use super::loss::{Targets, loss6};
 use super::net::StudentNet;
 use crate::error::{Error, Result};
+use crate::face::{CropRuleFit, SeetaDetector, crop_rule_from};
 use crate::metrics::Agreement;
 use crate::preprocess::Cropper;
 use crate::render::Rng;
@@ -107,6 +108,16 @@ pub fn hold_out(stills: Vec<Still>, config: &FitConfig) -> (Vec<Still>, Vec<Stil
 /// The whole picture as FER+ gives it: its box is the crop.
 pub fn whole(still: &Still) -> [f32; 3] {
     [0.0, 0.0, still.image.width as f32]
+}
+
+/// Measures the crop rule on `pictures` of a split, drawn at random by `seed`.
+///
+/// # Errors
+/// A split that cannot be read, or too few faces found in it.
+pub fn crop_rule(train: &Path, pictures: usize, seed: u64) -> Result<CropRuleFit> {
+    let stills = ferplus::load(train)?.stills;
+    let drawn = shuffled(stills.len(), seed, 0).into_iter().take(pictures).map(|i| stills[i].image.clone());
+    crop_rule_from(&mut SeetaDetector::new()?, drawn, CropRule::FERPLUS)
 }
 
 struct Fitter<'a> {
@@ -247,7 +258,7 @@ fn save_net(net: &StudentNet, path: &Path) -> Result<()> {
 /// If the file is missing, damaged, or of another shape.
 pub fn load_net(path: &Path, spec: &StudentSpec, device: &Device) -> Result<StudentNet> {
     let record = ModuleRecord::load(path).map_err(|e| record_error(path, e))?;
-    StudentNet::new(spec, device).try_load_record(record).map_err(|e| record_error(path, e))
+    StudentNet::new(spec, 0, device).try_load_record(record).map_err(|e| record_error(path, e))
 }
 
 fn read_progress(run: &Path) -> Result<Progress> {
@@ -258,7 +269,8 @@ fn read_progress(run: &Path) -> Result<Progress> {
     serde_json::from_str(&text).map_err(|e| Error::input("is not a run's progress").at(path.display()).caused_by(e))
 }
 
-/// Trains or resumes; a run stopped at any moment resumes from its last whole epoch.
+/// Trains or resumes; a run stopped at any moment resumes from its last whole epoch and ends bit for bit as one never
+/// stopped (tested on the CPU).
 ///
 /// # Errors
 /// Bad data, a full disk, a loss that is not finite, or `stop` (then [`crate::ErrorKind::Interrupted`]).
@@ -276,7 +288,6 @@ pub fn fit(config: &FitConfig, paths: &FitPaths, resume: bool, stop: &AtomicBool
         )));
     }
     let device = Device::flex().autodiff();
-    device.seed(config.seed);
     let rule = CropRule::FERPLUS;
     let clips = if config.clips == 0 {
         Vec::new()
@@ -285,7 +296,7 @@ pub fn fit(config: &FitConfig, paths: &FitPaths, resume: bool, stop: &AtomicBool
     };
     let fitter =
         Fitter { config, spec: StudentSpec::small(), rule, augment: Augment::default(), device: device.clone(), clips };
-    let mut net = StudentNet::new(&fitter.spec, &device);
+    let mut net = StudentNet::new(&fitter.spec, config.seed, &device);
     let mut optimizer = optimizer(config);
     let mut progress =
         Progress { config: config.clone(), epochs: 0, best_epoch: 0, best_ccc: f64::NEG_INFINITY, epochs_before: 0 };
@@ -382,6 +393,91 @@ mod tests {
         assert!(learning_rate(&c, 0, 1000) < 0.02 * c.learning_rate);
         assert!((learning_rate(&c, 50, 1000) - c.learning_rate).abs() < 0.01 * c.learning_rate);
         assert!(learning_rate(&c, 999, 1000) < 0.002 * c.learning_rate);
+    }
+
+    /// A split of `n` pictures of noise, every class of votes in turn.
+    fn split(dir: &Path, n: usize) {
+        let mut rows = String::new();
+        for i in 0..n {
+            let mut rng = Rng::new(77, i as u64);
+            image::GrayImage::from_fn(48, 48, |_, _| image::Luma([rng.below(256) as u8]))
+                .save(dir.join(format!("{i}.png")))
+                .unwrap();
+            let votes: Vec<String> = (0..10).map(|k| if k == i % 8 { "10" } else { "0" }.to_string()).collect();
+            rows.push_str(&format!("{i}.png,\"(0, 0, 48, 48)\",{}\n", votes.join(",")));
+        }
+        std::fs::write(dir.join("label.csv"), rows).unwrap();
+    }
+
+    const TINY: FitConfig = FitConfig {
+        seed: 3,
+        epochs: 3,
+        batch: 4,
+        clips: 1,
+        clip_frames: 2,
+        clip_pool: 2,
+        still_steps: 2,
+        learning_rate: 1e-3,
+        warmup: 0.1,
+        weight_decay: 1e-2,
+        held_out: 0.3,
+        limit: 0,
+    };
+
+    #[test]
+    fn a_run_stopped_and_resumed_ends_as_one_never_stopped() {
+        let dir = tempfile::tempdir().unwrap();
+        split(dir.path(), 24);
+        let paths = |run: &str| FitPaths { train: dir.path().into(), run: dir.path().join(run), start_from: None };
+        let never = AtomicBool::new(false);
+        let whole = fit(&TINY, &paths("whole"), false, &never).unwrap();
+
+        // Stopped as soon as an epoch is on the disk, wherever the next one is by then.
+        let stop = AtomicBool::new(false);
+        let first = std::thread::scope(|s| {
+            s.spawn(|| {
+                while !paths("cut").run.join("progress.json").exists() {
+                    std::thread::sleep(std::time::Duration::from_millis(1));
+                }
+                stop.store(true, Ordering::Relaxed);
+            });
+            fit(&TINY, &paths("cut"), false, &stop)
+        });
+        assert_eq!(first.unwrap_err().kind(), crate::ErrorKind::Interrupted);
+        assert_eq!(fit(&TINY, &paths("cut"), true, &never).unwrap(), whole);
+        let read =
+            |run: &str| load_net(&paths(run).run.join("last.bpk"), &StudentSpec::small(), &Device::flex()).unwrap();
+        let (a, b) = (read("whole"), read("cut"));
+        for (x, y) in a.convs.iter().zip(&b.convs) {
+            assert_eq!(x.main.val().into_data(), y.main.val().into_data());
+            assert_eq!(x.norm.running_mean.value().into_data(), y.norm.running_mean.value().into_data());
+        }
+        assert_eq!(a.gru.r.val().into_data(), b.gru.r.val().into_data());
+        assert_eq!(a.head.val().into_data(), b.head.val().into_data());
+
+        let other = FitConfig { epochs: 4, ..TINY };
+        let refused = fit(&other, &paths("cut"), true, &never).unwrap_err().to_string();
+        assert!(refused.contains("other settings"), "{refused}");
+    }
+
+    #[test]
+    fn a_warm_restart_takes_the_network_and_refuses_other_held_out_pictures() {
+        let dir = tempfile::tempdir().unwrap();
+        split(dir.path(), 16);
+        let at = |run: &str, from: Option<&str>| FitPaths {
+            train: dir.path().into(),
+            run: dir.path().join(run),
+            start_from: from.map(|f| dir.path().join(f)),
+        };
+        let never = AtomicBool::new(false);
+        let config = FitConfig { epochs: 1, ..TINY };
+        let first = fit(&config, &at("first", None), false, &never).unwrap();
+        let second = fit(&config, &at("second", Some("first")), false, &never).unwrap();
+        assert_eq!((first.epochs_before, second.epochs_before), (0, 1));
+        assert_ne!(first.best_ccc, second.best_ccc);
+        let other = FitConfig { seed: 4, ..config };
+        let refused = fit(&other, &at("third", Some("first")), false, &never).unwrap_err().to_string();
+        assert!(refused.contains("--seed 3"), "{refused}");
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! The student as a trainable network, in the shape of [`StudentSpec`].
 
+use crate::render::Rng;
 use crate::spec::{ConvSpec, HEADS, StudentSpec};
 use burn::module::{Module, Param};
 use burn::nn::{BatchNorm, BatchNormConfig};
-use burn::tensor::{Device, Distribution, Tensor, activation, module::conv2d, ops::ConvOptions};
+use burn::tensor::{Device, Tensor, TensorData, activation, module::conv2d, ops::ConvOptions};
 
 /// A convolution with re-parameterisable branches in weight space, then BatchNorm, then ReLU.
 ///
@@ -24,22 +25,27 @@ pub struct RepConv {
     pub stride: usize,
 }
 
-fn normal<const D: usize>(shape: [usize; D], std: f64, device: &Device) -> Param<Tensor<D>> {
-    Param::from_tensor(Tensor::random(shape, Distribution::Normal(0.0, std), device))
+fn drawn<const D: usize>(shape: [usize; D], mut draw: impl FnMut() -> f32, device: &Device) -> Param<Tensor<D>> {
+    let values: Vec<f32> = (0..shape.iter().product()).map(|_| draw()).collect();
+    Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), device))
 }
 
-fn uniform<const D: usize>(shape: [usize; D], limit: f64, device: &Device) -> Param<Tensor<D>> {
-    Param::from_tensor(Tensor::random(shape, Distribution::Uniform(-limit, limit), device))
+fn normal<const D: usize>(shape: [usize; D], std: f64, rng: &mut Rng, device: &Device) -> Param<Tensor<D>> {
+    drawn(shape, || std as f32 * rng.normal(), device)
+}
+
+fn uniform<const D: usize>(shape: [usize; D], limit: f64, rng: &mut Rng, device: &Device) -> Param<Tensor<D>> {
+    drawn(shape, || rng.range(-limit as f32, limit as f32), device)
 }
 
 impl RepConv {
-    fn new(spec: ConvSpec, input: usize, stem: bool, device: &Device) -> Self {
+    fn new(spec: ConvSpec, input: usize, stem: bool, rng: &mut Rng, device: &Device) -> Self {
         let k = spec.kernel;
         let he = |fan: usize| (2.0 / fan as f64).sqrt();
         let square = input == spec.out && spec.stride == 1;
         Self {
-            main: normal([spec.out, input, k, k], he(input * k * k), device),
-            point: (!stem).then(|| normal([spec.out, input, 1, 1], 0.5 * he(input), device)),
+            main: normal([spec.out, input, k, k], he(input * k * k), rng, device),
+            point: (!stem).then(|| normal([spec.out, input, 1, 1], 0.5 * he(input), rng, device)),
             identity: square.then(|| Param::from_tensor(Tensor::ones([spec.out], device).mul_scalar(0.5))),
             norm: BatchNormConfig::new(spec.out).init(device),
             kernel: k,
@@ -99,13 +105,13 @@ pub struct GruCell {
 }
 
 impl GruCell {
-    fn new(features: usize, hidden: usize, device: &Device) -> Self {
+    fn new(features: usize, hidden: usize, rng: &mut Rng, device: &Device) -> Self {
         let limit = 1.0 / (hidden as f64).sqrt();
         Self {
-            w: uniform([features, 3 * hidden], limit, device),
-            r: uniform([hidden, 3 * hidden], limit, device),
-            wb: uniform([3 * hidden], limit, device),
-            rb: uniform([3 * hidden], limit, device),
+            w: uniform([features, 3 * hidden], limit, rng, device),
+            r: uniform([hidden, 3 * hidden], limit, rng, device),
+            wb: uniform([3 * hidden], limit, rng, device),
+            rb: uniform([3 * hidden], limit, rng, device),
             hidden,
         }
     }
@@ -138,14 +144,16 @@ pub struct StudentNet {
 }
 
 impl StudentNet {
-    /// He-initialised convolutions, uniform recurrent weights; seed the device first.
-    pub fn new(spec: &StudentSpec, device: &Device) -> Self {
+    /// He-initialised convolutions, uniform recurrent weights, set by `seed` alone: the backend's generator is
+    /// one for the whole process.
+    pub fn new(spec: &StudentSpec, seed: u64, device: &Device) -> Self {
+        let rng = &mut Rng::new(seed, 1 << 48);
         let shapes = spec.shapes();
         let convs = spec.convs.iter().zip(shapes).enumerate();
         Self {
-            convs: convs.map(|(i, (c, (input, _, _)))| RepConv::new(*c, input, i == 0, device)).collect(),
-            gru: GruCell::new(spec.features(), spec.hidden, device),
-            head: uniform([spec.hidden, HEADS], 1.0 / (spec.hidden as f64).sqrt(), device),
+            convs: convs.map(|(i, (c, (input, _, _)))| RepConv::new(*c, input, i == 0, rng, device)).collect(),
+            gru: GruCell::new(spec.features(), spec.hidden, rng, device),
+            head: uniform([spec.hidden, HEADS], 1.0 / (spec.hidden as f64).sqrt(), rng, device),
             head_bias: Param::from_tensor(Tensor::zeros([HEADS], device)),
         }
     }
@@ -180,12 +188,10 @@ mod tests {
     #[test]
     fn a_still_stands_for_a_ring_of_equal_crops() {
         let device = Device::flex();
-        device.seed(3);
+        let mut rng = Rng::new(1, 0);
         let spec = StudentSpec::small();
-        let net = StudentNet::new(&spec, &device);
-        let picture = |n: usize, c: usize| {
-            Tensor::<4>::random([n, c, spec.size_px, spec.size_px], Distribution::Normal(0.0, 1.0), &device)
-        };
+        let net = StudentNet::new(&spec, 3, &device);
+        let mut picture = |n: usize, c: usize| normal([n, c, spec.size_px, spec.size_px], 1.0, &mut rng, &device).val();
         let (stills, rings) = (picture(2, 1), picture(1, spec.ring));
         let all = Tensor::cat(vec![stills.clone().repeat_dim(1, spec.ring), rings.clone()], 0);
         let gap = (net.features_of_stills(stills, Some(rings)) - net.features(all)).abs().max();

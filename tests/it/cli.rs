@@ -68,6 +68,21 @@ fn a_closed_pipe_ends_the_run_without_a_fuss() {
 }
 
 #[test]
+fn a_full_disk_says_how_much_was_written_and_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["r.jsonl", "r.csv"] {
+        let full = dir.path().join(name);
+        std::os::unix::fs::symlink("/dev/full", &full).unwrap();
+        let o = vaerr(&["run", "--input", SHORT, "--engine", "reference", "--quiet", "--out", full.to_str().unwrap()]);
+        assert_eq!(o.status.code(), Some(2));
+        let said = stderr(&o);
+        for want in [name, "cannot write after", "No space left on device", "free some space"] {
+            assert!(said.contains(want), "{want:?} is not in {said}");
+        }
+    }
+}
+
+#[test]
 fn models_and_doctor_speak_of_the_shipped_student() {
     let check = vaerr(&["models", "check"]);
     assert!(
