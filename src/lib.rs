@@ -4,6 +4,7 @@
 
 pub mod capture;
 pub mod cli;
+pub mod display;
 pub mod engine;
 pub mod error;
 pub mod face;

@@ -2,12 +2,14 @@
 
 use super::{Outcome, bundle};
 use crate::capture;
+use crate::display::{self, View};
 use crate::engine::{self, Choice};
 use crate::error::{Error, Result};
 use crate::metrics::Agreement;
 use crate::model::Precision;
 use crate::pipeline::{self, Pipeline, TruthPairs};
-use crate::sink::{self, JsonLines, Lines, Sink};
+use crate::sink::{self, JsonLines, Lines, Live, Sink};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,6 +30,16 @@ pub struct Args {
     /// Print readings as JSON lines on standard output.
     #[arg(long)]
     json: bool,
+    /// Draw the readings on a copy of the frames: a video (.mp4, .mkv, .mov, .avi, .webm; needs the program ffmpeg) or a
+    /// folder of PNG pictures. Frames are written only if this asks for it.
+    #[arg(long, value_name = "FILE|FOLDER")]
+    annotate: Option<PathBuf>,
+    /// Show the frames with the readings drawn on a Linux framebuffer: `fb:/dev/fb0`.
+    #[arg(long, value_name = "fb:DEVICE")]
+    display: Option<String>,
+    /// Print a line a reading even where standard output is a terminal (else a live view).
+    #[arg(long, conflicts_with = "json")]
+    plain: bool,
     /// Print nothing but the summary.
     #[arg(long, short)]
     quiet: bool,
@@ -72,8 +84,22 @@ fn sinks(args: &Args) -> Result<Vec<Box<dyn Sink>>> {
     let stdout = || Box::new(std::io::stdout());
     if args.json {
         all.push(Box::new(JsonLines::new(stdout(), "standard output")));
+    } else if !args.quiet && !args.plain && std::io::stdout().is_terminal() {
+        all.push(Box::new(Live::new(stdout(), std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()))));
     } else if !args.quiet {
         all.push(Box::new(Lines::new(stdout(), "standard output")));
+    }
+    Ok(all)
+}
+
+/// The picture outputs; `fps` is the source's.
+fn views(args: &Args, fps: f64) -> Result<Vec<Box<dyn View>>> {
+    let mut all = Vec::new();
+    if let Some(path) = &args.annotate {
+        all.push(display::annotate(path, fps)?);
+    }
+    if let Some(target) = &args.display {
+        all.push(display::display(target)?);
     }
     Ok(all)
 }
@@ -100,20 +126,24 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
         args.input
     );
     let mut source = capture::open(&args.input, args.fps)?;
+    let mut views = views(args, source.info().fps.unwrap_or(args.fps))?;
     let mut sinks = sinks(args)?;
     let mut pipeline = Pipeline::new(opened.engine, bundle.manifest(), !args.raw)?;
     let mut pairs = TruthPairs::default();
-    let done = pipeline::run(source.as_mut(), &mut pipeline, |_, readings, truth| {
+    let done = pipeline::run(source.as_mut(), &mut pipeline, |frame, readings, truth| {
         for sink in &mut sinks {
             readings.iter().try_for_each(|r| sink.write(r))?;
         }
+        views.iter_mut().try_for_each(|v| v.show(frame, readings))?;
         pairs.add(readings, truth);
         Ok(!stop.load(Ordering::Relaxed))
     });
     // What was read before a failure is kept.
     let finished = sinks.iter_mut().try_for_each(|s| s.finish());
+    let shown = views.iter_mut().try_for_each(|v| v.finish());
     let counts = done?;
     finished?;
+    shown?;
     let stats = source.stats();
     eprintln!(
         "vaerr: {} frames, {} with a face, {} readings; {} damaged, {} dropped",

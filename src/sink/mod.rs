@@ -1,8 +1,10 @@
 //! Layer 3: where readings go.
 
 mod file;
+mod terminal;
 
 pub use file::{Csv, JsonLines, Lines, open};
+pub use terminal::Live;
 
 use crate::error::Result;
 use crate::spec::Reading;

@@ -3,6 +3,7 @@
 mod allocation;
 mod bundle;
 mod cli;
+mod display;
 mod long_run;
 mod parity;
 mod real_video;

@@ -6,7 +6,7 @@ const LAYERS: [&[&str]; 7] = [
     &["error", "spec"],
     &["frame", "quant", "metrics"],
     &["model", "preprocess", "face", "render"],
-    &["engine", "capture", "sink"],
+    &["engine", "capture", "display", "sink"],
     &["session", "pipeline"],
     &["train"],
     &["cli"],

@@ -1,0 +1,57 @@
+//! Layer 3: pictures out. A [`Hud`] draws readings on any `embedded-graphics` target; a [`View`] shows whole frames.
+
+mod annotate;
+mod canvas;
+mod framebuffer;
+mod hud;
+
+pub use annotate::{Pictures, Video};
+pub use canvas::Canvas;
+pub use framebuffer::{Framebuffer, Mode};
+pub use hud::{Hud, TRAIL};
+
+use crate::error::{Error, Result};
+use crate::frame::Frame;
+use crate::spec::Reading;
+use std::path::Path;
+
+/// Shows each frame with its readings.
+pub trait View {
+    /// Shows one frame. `readings`: those of this frame, one a face.
+    ///
+    /// # Errors
+    /// A malformed frame, a full disk, a program or device that failed.
+    fn show(&mut self, frame: &Frame, readings: &[Reading]) -> Result<()>;
+
+    /// Completes files; called once, also after a failure or an interrupt.
+    ///
+    /// # Errors
+    /// As [`View::show`].
+    fn finish(&mut self) -> Result<()>;
+}
+
+/// Opens `--annotate`: a video for a name with a video's ending, else a folder of pictures. `fps`: frames a second of the source.
+///
+/// # Errors
+/// If the folder cannot be made, or ffmpeg is missing.
+pub fn annotate(path: &Path, fps: f64) -> Result<Box<dyn View>> {
+    let ending = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
+    match ending.as_deref() {
+        Some("mp4" | "mov" | "mkv" | "avi" | "webm") => Ok(Box::new(Video::new(path, fps)?)),
+        None => Ok(Box::new(Pictures::new(path)?)),
+        Some(other) => Err(Error::usage(format!("--annotate cannot write .{other} files"))
+            .at(path.display())
+            .remedy("give a name ending in .mp4, .mov, .mkv, .avi or .webm, or a folder for PNG pictures")),
+    }
+}
+
+/// Opens `--display`: `fb:/dev/fbN`.
+///
+/// # Errors
+/// An unknown scheme, or a framebuffer that cannot be used.
+pub fn display(target: &str) -> Result<Box<dyn View>> {
+    match target.split_once(':') {
+        Some(("fb", device)) => Ok(Box::new(Framebuffer::open(Path::new(device))?)),
+        _ => Err(Error::usage(format!("--display is {target:?}, expected fb:/dev/fb0"))),
+    }
+}
