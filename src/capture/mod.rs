@@ -4,8 +4,10 @@ pub mod contract;
 pub mod faulty;
 pub mod ffmpeg;
 pub mod folder;
+mod huffman;
 pub mod loopback;
 pub mod recording;
+mod showinfo;
 pub mod synthetic;
 pub mod unpack;
 #[cfg(feature = "v4l2")]

@@ -1,5 +1,6 @@
 //! Camera buffers into frames: padded rows, interleaved chroma, JPEG.
 
+use super::huffman;
 use crate::error::{Error, Result};
 use crate::frame::{Frame, MAX_AREA_PX, MAX_SIDE_PX, PixelFormat, Range};
 
@@ -89,6 +90,14 @@ fn yu12(l: &Layout, from: &[u8], to: &mut [u8], stride: usize) -> Option<()> {
 }
 
 fn jpeg(from: &[u8], frame: &mut Frame) -> Result<()> {
+    if huffman::lacks_tables(from) {
+        let (start, rest) = from.split_at(2);
+        return decode(&[start, &huffman::DHT.concat(), rest].concat(), frame);
+    }
+    decode(from, frame)
+}
+
+fn decode(from: &[u8], frame: &mut Frame) -> Result<()> {
     let bad = |e: image::ImageError| Error::input("a JPEG picture cannot be decoded").caused_by(e);
     let mut reader = image::ImageReader::with_format(std::io::Cursor::new(from), image::ImageFormat::Jpeg);
     let mut limits = image::Limits::default();

@@ -1,6 +1,7 @@
 //! Integration tests, one binary.
 
 mod bundle;
+mod capture;
 mod cli;
 mod parity;
 mod students;
