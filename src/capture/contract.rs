@@ -90,15 +90,15 @@ mod tests {
         }
     }
 
-    fn found(script: &[(u64, u64, usize)], revive: bool, miscount: u64) -> Result<Vec<Frame>> {
+    fn found(script: Vec<(u64, u64, usize)>, revive: bool, miscount: u64) -> Result<Vec<Frame>> {
         let info = SourceInfo { name: "script".into(), fps: None, frames: None, live: false };
         let stats = SourceStats { delivered: miscount, ..SourceStats::default() };
-        check(&mut Scripted(script.to_vec().into_iter(), info, stats, revive), 100)
+        check(&mut Scripted(script.into_iter(), info, stats, revive), 100)
     }
 
     #[test]
     fn every_kind_of_breach_is_found() {
-        assert_eq!(found(&[(0, 0, 0), (1, 40, 0), (2, 40, 0)], false, 0).unwrap().len(), 3);
+        assert_eq!(found(vec![(0, 0, 0), (1, 40, 0), (2, 40, 0)], false, 0).unwrap().len(), 3);
         for (script, revive, miscount, want) in [
             (vec![(1, 0, 0)], false, 0, "frame 0 has number 1"),
             (vec![(0, 9, 0), (1, 8, 0)], false, 0, "time falls at frame 1"),
@@ -106,7 +106,7 @@ mod tests {
             (vec![(0, 0, 0)], true, 0, "after the end, at 1"),
             (vec![(0, 0, 0)], false, 1, "2 frames counted, 1 delivered"),
         ] {
-            let e = found(&script, revive, miscount).unwrap_err().to_string();
+            let e = found(script, revive, miscount).unwrap_err().to_string();
             assert!(e.contains(want), "{e}");
         }
     }

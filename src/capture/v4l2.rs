@@ -366,8 +366,7 @@ mod tests {
     #[test]
     fn arrival_stands_in_for_a_missing_stamp() {
         let opened = Instant::now();
-        let mut meta = Metadata::default();
-        meta.timestamp = v4l::Timestamp::new(100, 250);
+        let mut meta = Metadata { timestamp: v4l::Timestamp::new(100, 250), ..Metadata::default() };
         assert!(stamp(&meta, opened) < Duration::from_secs(50));
         meta.flags = Flags::TIMESTAMP_MONOTONIC;
         assert_eq!(stamp(&meta, opened), Duration::from_micros(100_000_250));
