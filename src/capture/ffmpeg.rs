@@ -1,17 +1,21 @@
 //! Video files through the `ffmpeg` program.
 //!
-//! ffmpeg rotates as the file says, resamples a variable frame rate to the file's nominal one, and writes
-//! full-range YUV4MPEG2 into a pipe; a thread reads it so that every wait here has a time-out.
+//! ffmpeg rotates as the file says and writes every frame, none repeated or left out, as full-range YUV4MPEG2 into a
+//! pipe; its filter `showinfo` prints each frame's true time stamp, so that a variable frame rate is kept. Threads
+//! read both, so that every wait here has a time-out.
 
+use super::showinfo::{Stamps, listen};
 use super::y4m::Y4m;
 use super::{FrameSource, Next, SourceInfo, SourceStats, TIMEOUT};
 use crate::error::{Error, Result};
 use crate::frame::Frame;
 use std::io::Read;
 use std::path::Path;
-use std::process::{Child, ChildStderr, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// What the reading thread hands over.
 type Message = Result<Option<Frame>>;
@@ -27,13 +31,24 @@ pub struct Video {
     over: bool,
 }
 
-/// Reads what ffmpeg says: how many lines of errors, and the last.
-fn listen(mut stderr: ChildStderr) -> (u64, String) {
-    let mut text = Vec::new();
-    let _ = stderr.by_ref().take(1 << 16).read_to_end(&mut text);
-    let _ = std::io::copy(&mut stderr, &mut std::io::sink());
-    let text = String::from_utf8_lossy(&text);
-    (text.lines().count() as u64, text.lines().last().unwrap_or("").trim().to_owned())
+/// The option that says how frames are timed; `version` is the first line of `ffmpeg -version`.
+fn timing_option(version: &str) -> &'static str {
+    let number = version.split_ascii_whitespace().nth(2).unwrap_or("").trim_start_matches('n');
+    let mut parts = number.split(['.', '-']).map_while(|p| p.parse::<u32>().ok());
+    // Builds from the repository are numbered otherwise and are new.
+    match (parts.next(), parts.next()) {
+        (Some(major), minor) if (major, minor.unwrap_or(0)) < (5, 1) => "-vsync",
+        _ => "-fps_mode",
+    }
+}
+
+/// [`timing_option`] of the installed program, asked once.
+fn installed_timing_option() -> &'static str {
+    static OPTION: OnceLock<&str> = OnceLock::new();
+    OPTION.get_or_init(|| {
+        let asked = Command::new("ffmpeg").arg("-version").stdin(Stdio::null()).output();
+        timing_option(&asked.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default())
+    })
 }
 
 impl Video {
@@ -50,9 +65,10 @@ impl Video {
         let mut file = std::ffi::OsString::from("file:");
         file.push(path);
         let mut child = Command::new("ffmpeg")
-            .args(["-nostdin", "-v", "error", "-i"])
+            .args(["-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info", "-i"])
             .arg(file)
-            .args(["-map", "0:v:0", "-vf", "scale=out_range=full", "-pix_fmt", "yuvj420p", "-strict", "-1"])
+            .args(["-map", "0:v:0", "-vf", "scale=out_range=full,showinfo=checksum=0"])
+            .args([installed_timing_option(), "passthrough", "-pix_fmt", "yuvj420p", "-strict", "-1"])
             .args(["-f", "yuv4mpegpipe", "-"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -64,12 +80,14 @@ impl Video {
                     .caused_by(e)
                     .remedy("install it, on Debian and Ubuntu with `apt-get install ffmpeg`")
             })?;
-        let complaints = child.stderr.take().map(|s| std::thread::spawn(move || listen(s)));
+        // Unbounded: ffmpeg may print many stamps before it hands over the first small frames.
+        let (said, stamps) = channel();
+        let complaints = child.stderr.take().map(|s| std::thread::spawn(move || listen(s, &said)));
         let (send, frames) = sync_channel(2);
         let (spent, recycled) = sync_channel(4);
         if let Some(stdout) = child.stdout.take() {
             let name = name.clone();
-            std::thread::spawn(move || decode(stdout, &name, &send, &recycled));
+            std::thread::spawn(move || decode(stdout, &name, Stamps::new(stamps), &send, &recycled));
         }
         let info = SourceInfo { name, fps: None, frames: None, live: false };
         Ok(Self { child, frames, spent, complaints, info, stats: SourceStats::default(), over: false })
@@ -84,7 +102,13 @@ impl Video {
     }
 }
 
-fn decode(stdout: impl Read + Send, name: &str, send: &SyncSender<Message>, recycled: &Receiver<Frame>) {
+fn decode(
+    stdout: impl Read + Send,
+    name: &str,
+    mut stamps: Stamps,
+    send: &SyncSender<Message>,
+    recycled: &Receiver<Frame>,
+) {
     let mut source = match Y4m::new(stdout, name) {
         Ok(source) => source,
         Err(e) => {
@@ -92,9 +116,14 @@ fn decode(stdout: impl Read + Send, name: &str, send: &SyncSender<Message>, recy
             return;
         }
     };
+    let nominal = Duration::from_secs_f64(1.0 / source.info().fps.unwrap_or(25.0));
     loop {
         let mut frame = recycled.try_recv().unwrap_or_default();
-        let message = source.next_frame(&mut frame).map(|next| (next == Next::Frame).then_some(frame));
+        let next = source.next_frame(&mut frame);
+        if matches!(next, Ok(Next::Frame)) {
+            frame.time = stamps.next(nominal, TIMEOUT / 2);
+        }
+        let message = next.map(|next| (next == Next::Frame).then_some(frame));
         let last = !matches!(message, Ok(Some(_)));
         if send.send(message).is_err() || last {
             return;
@@ -178,6 +207,88 @@ mod tests {
             let Some(path) = video(dir.path(), name, &["-c:v", "mpeg4"]) else { return };
             let frames = check_contract(&mut Video::open(&path).unwrap());
             assert_eq!((frames.len(), frames[0].width, frames[0].height), (10, 162, 120), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_variable_frame_rate_keeps_its_times() {
+        let dir = tempfile::tempdir().unwrap();
+        let gaps = ["-vf", "select='not(eq(mod(n,3),1))'", "-vsync", "0", "-c:v", "mpeg4"];
+        for name in ["v.mkv", "v.mp4"] {
+            let Some(path) = video(dir.path(), name, &gaps) else { return };
+            let frames = check_contract(&mut Video::open(&path).unwrap());
+            let times: Vec<u128> = frames.iter().map(|f| f.time.as_millis()).collect();
+            assert_eq!(times, [0, 200, 300, 500, 600, 800, 900], "{name}");
+        }
+    }
+
+    /// The luma of a frame, turned by a quarter.
+    fn turned(f: &Frame, clockwise: bool) -> Vec<u8> {
+        let (w, h) = (f.width, f.height);
+        let at = |x: usize, y: usize| if clockwise { (h - 1 - x) * w + y } else { x * w + (w - 1 - y) };
+        (0..w).flat_map(|y| (0..h).map(move |x| (x, y))).map(|(x, y)| f.data[at(x, y)]).collect()
+    }
+
+    #[test]
+    fn a_rotation_in_the_file_is_honoured() {
+        let dir = tempfile::tempdir().unwrap();
+        let Some(plain) = video(dir.path(), "p.mp4", &["-c:v", "mpeg4"]) else { return };
+        let path = dir.path().join("r.mp4");
+        let ffmpeg = |before: &[&str], after: &[&str]| {
+            let c = &mut Command::new("ffmpeg");
+            c.args(["-v", "error", "-y"])
+                .args(before)
+                .arg("-i")
+                .arg(&plain)
+                .args(["-c", "copy"])
+                .args(after)
+                .arg(&path);
+            c.stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+        };
+        // The first form is for programs from version 6 on. Versions differ in which way the angle counts.
+        assert!(ffmpeg(&["-display_rotation", "90"], &[]) || ffmpeg(&[], &["-metadata:s:v", "rotate=90"]));
+        let upright = check_contract(&mut Video::open(&plain).unwrap());
+        let rotated = check_contract(&mut Video::open(&path).unwrap());
+        assert_eq!((rotated.len(), rotated[0].width, rotated[0].height), (10, 120, 162));
+        let alike = |cw| upright.iter().zip(&rotated).all(|(a, b)| turned(a, cw) == b.data[..120 * 162]);
+        assert!(alike(true) || alike(false));
+    }
+
+    #[test]
+    fn a_change_of_size_within_the_stream_loses_no_frame() {
+        let dir = tempfile::tempdir().unwrap();
+        let Some(a) = video(dir.path(), "a.ts", &["-c:v", "mpeg2video"]) else { return };
+        let Some(b) = video(dir.path(), "b.ts", &["-c:v", "mpeg2video", "-s", "320x240"]) else { return };
+        let both = dir.path().join("ab.ts");
+        std::fs::write(&both, [std::fs::read(a).unwrap(), std::fs::read(b).unwrap()].concat()).unwrap();
+        let frames = check_contract(&mut Video::open(&both).unwrap());
+        assert!((18..=20).contains(&frames.len()), "{}", frames.len());
+        assert!(frames.iter().all(|f| (f.width, f.height) == (162, 120)));
+    }
+
+    #[test]
+    fn an_mp4_without_its_index_is_refused_in_ffmpeg_s_words() {
+        let dir = tempfile::tempdir().unwrap();
+        let Some(path) = video(dir.path(), "cut.mp4", &["-c:v", "mpeg4"]) else { return };
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+        let e = Video::open(&path).unwrap().next_frame(&mut Frame::default()).unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::Input);
+        let text = e.to_string();
+        assert!(text.contains("cut.mp4: no picture could be decoded: ") && text.contains("whole video file"), "{text}");
+    }
+
+    #[test]
+    fn the_timing_option_fits_the_version() {
+        for (version, want) in [
+            ("ffmpeg version 4.4.2-0ubuntu0.22.04.1 Copyright", "-vsync"),
+            ("ffmpeg version 5.0 Copyright", "-vsync"),
+            ("ffmpeg version 5.1.9-0+deb12u1 Copyright", "-fps_mode"),
+            ("ffmpeg version n7.1 Copyright", "-fps_mode"),
+            ("ffmpeg version N-112233-gabcdef Copyright", "-fps_mode"),
+            ("", "-fps_mode"),
+        ] {
+            assert_eq!(timing_option(version), want, "{version}");
         }
     }
 

@@ -1,9 +1,18 @@
 //! Layer 3: frame sources behind one trait. A source is one file here and one scheme in [`open`].
 
-pub mod synthetic;
-
+pub mod contract;
+pub mod faulty;
 pub mod ffmpeg;
 pub mod folder;
+mod huffman;
+pub mod loopback;
+pub mod recording;
+mod showinfo;
+pub mod synthetic;
+pub mod unpack;
+#[cfg(feature = "v4l2")]
+pub mod v4l2;
+pub mod wait;
 pub mod y4m;
 
 use crate::error::{Error, Result};
@@ -56,7 +65,7 @@ pub struct Truth {
 
 /// A stream of pictures with time stamps.
 ///
-/// Contract (held by `tests/it/sources.rs` for every source): time stamps never decrease, `index`
+/// Contract (checked by [`contract::check`]): time stamps never decrease, `index`
 /// counts from 0 without gaps in delivery order, after `End` or an error every further call gives `End`
 /// or an error, no call waits longer than the source's time-out, and a warm source allocates nothing.
 pub trait FrameSource: Send {
@@ -83,7 +92,7 @@ pub const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Opens what the user named.
 ///
-/// `synthetic[:...]`, `-` (YUV4MPEG2 on standard input), a folder of pictures, a picture, a `.y4m` file, or any other
+/// `synthetic[:...]`, `v4l2:/dev/videoN` (a camera, with the feature `v4l2`), `-` (YUV4MPEG2 on standard input; an error once nothing came for [`TIMEOUT`]), a folder of pictures, a picture, a `.y4m` file, or any other
 /// video file through ffmpeg. `fps` times pictures, which carry no time of their own.
 ///
 /// # Errors
@@ -94,12 +103,10 @@ pub fn open(input: &str, fps: f64) -> Result<Box<dyn FrameSource>> {
         return Ok(Box::new(synthetic::Synthetic::parse(input)?));
     }
     if input.starts_with("v4l2:") {
-        return Err(Error::unsupported("cameras are not in this build yet").at(input).remedy(
-            "pipe one: ffmpeg -f v4l2 -i /dev/video0 -pix_fmt yuv420p -f yuv4mpegpipe - | vaerr run --input -",
-        ));
+        return camera(input);
     }
     if input == "-" {
-        return Ok(Box::new(y4m::Y4m::new(std::io::stdin(), "standard input")?));
+        return standard_input();
     }
     if path.is_dir() || folder::is_picture(path) {
         return Ok(Box::new(folder::Folder::open(path, fps)?));
@@ -111,18 +118,28 @@ pub fn open(input: &str, fps: f64) -> Result<Box<dyn FrameSource>> {
     Ok(Box::new(ffmpeg::Video::open(path)?))
 }
 
+/// YUV4MPEG2 from descriptor 0, past the buffer of [`std::io::Stdin`], which poll(2) cannot see into.
+fn standard_input() -> Result<Box<dyn FrameSource>> {
+    use std::os::fd::AsFd;
+    let stdin = std::io::stdin().as_fd().try_clone_to_owned()?;
+    let timed = wait::Timed::new(std::fs::File::from(stdin), TIMEOUT);
+    Ok(Box::new(y4m::Y4m::new(timed, "standard input")?))
+}
+
+#[cfg(feature = "v4l2")]
+fn camera(input: &str) -> Result<Box<dyn FrameSource>> {
+    Ok(Box::new(v4l2::Camera::open(input)?))
+}
+
+#[cfg(not(feature = "v4l2"))]
+fn camera(input: &str) -> Result<Box<dyn FrameSource>> {
+    Err(Error::unsupported("this build has no cameras").at(input).remedy(
+        "build with `--features v4l2`, or pipe: ffmpeg -f v4l2 -i /dev/video0 -pix_fmt yuv420p -f yuv4mpegpipe - | vaerr run --input -",
+    ))
+}
+
 /// Reads a source to its end, checking the contract of [`FrameSource`] on the way.
 #[cfg(test)]
 pub(crate) fn check_contract(source: &mut dyn FrameSource) -> Vec<Frame> {
-    let mut frames: Vec<Frame> = Vec::new();
-    let mut frame = Frame::default();
-    while let Ok(Next::Frame) = source.next_frame(&mut frame) {
-        frame.validate().unwrap();
-        assert_eq!(frame.index, frames.len() as u64);
-        assert!(frames.last().is_none_or(|last| last.time <= frame.time));
-        frames.push(frame.clone());
-    }
-    assert_ne!(source.next_frame(&mut frame).ok(), Some(Next::Frame), "End is final");
-    assert_eq!(source.stats().delivered, frames.len() as u64);
-    frames
+    contract::check(source, usize::MAX).unwrap()
 }

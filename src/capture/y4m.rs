@@ -52,7 +52,7 @@ fn parse_header(line: &str) -> std::result::Result<Header, String> {
     Ok(h)
 }
 
-/// A YUV4MPEG2 stream; time is `index / F`.
+/// A YUV4MPEG2 stream; time is `index / F`, or what a frame's `XTIME_NS` tag says.
 pub struct Y4m<R> {
     reader: BufReader<R>,
     header: Header,
@@ -60,6 +60,7 @@ pub struct Y4m<R> {
     stats: SourceStats,
     over: bool,
     line: Vec<u8>,
+    last: Duration,
 }
 
 impl<R: Read + Send> Y4m<R> {
@@ -71,7 +72,7 @@ impl<R: Read + Send> Y4m<R> {
         let mut reader = BufReader::with_capacity(1 << 16, reader);
         let mut line = Vec::new();
         let read = (&mut reader).take(LINE_BYTES).read_until(b'\n', &mut line);
-        read.map_err(|e| Error::input("cannot be read").at(name).caused_by(e))?;
+        read.map_err(|e| unreadable(e, name))?;
         if line.is_empty() {
             return Err(Error::input("is empty").at(name).remedy("expected a YUV4MPEG2 stream"));
         }
@@ -81,22 +82,49 @@ impl<R: Read + Send> Y4m<R> {
             .map_err(|what| Error::input(format!("is no readable YUV4MPEG2: {what}")).at(name).remedy(remedy))?;
         Frame::default().reshape(header.width, header.height, header.format, header.range)?;
         let info = SourceInfo { name: name.to_owned(), fps: Some(header.fps), frames: None, live: false };
-        Ok(Self { reader, header, info, stats: SourceStats::default(), over: false, line })
+        Ok(Self { reader, header, info, stats: SourceStats::default(), over: false, line, last: Duration::ZERO })
     }
 
-    /// Reads one frame; `false` at the end, `Err` with what is wrong in the stream.
-    fn read(&mut self, frame: &mut Frame) -> std::result::Result<bool, String> {
+    /// Reads one frame; `None` at the end, else its time stamp, if it carries one.
+    fn read(&mut self, frame: &mut Frame) -> std::result::Result<Option<Mark>, Trouble> {
         self.line.clear();
-        (&mut self.reader).take(LINE_BYTES).read_until(b'\n', &mut self.line).map_err(|e| e.to_string())?;
+        (&mut self.reader).take(LINE_BYTES).read_until(b'\n', &mut self.line).map_err(Trouble::Io)?;
         if self.line.is_empty() {
-            return Ok(false);
+            return Ok(None);
         }
         if !self.line.starts_with(b"FRAME") || self.line.last() != Some(&b'\n') {
-            return Err("no FRAME mark where one was expected".into());
+            return Err(Trouble::Damage("no FRAME mark where one was expected"));
         }
-        self.reader.read_exact(&mut frame.data).map_err(|_| "the stream ends within a frame".to_owned())?;
-        Ok(true)
+        self.reader.read_exact(&mut frame.data).map_err(|e| match e.kind() {
+            std::io::ErrorKind::UnexpectedEof => Trouble::Damage("the stream ends within a frame"),
+            _ => Trouble::Io(e),
+        })?;
+        Ok(Some(mark(&self.line)))
     }
+
+    fn failure(&self, e: std::io::Error) -> Error {
+        unreadable(e, &self.info.name)
+    }
+}
+
+/// A frame's own time stamp, as [`super::recording::Recording`] writes it.
+type Mark = Option<Duration>;
+
+enum Trouble {
+    Damage(&'static str),
+    Io(std::io::Error),
+}
+
+fn mark(line: &[u8]) -> Mark {
+    let text = std::str::from_utf8(line).ok()?;
+    let ns = text.split_ascii_whitespace().find_map(|tag| tag.strip_prefix("XTIME_NS="))?;
+    ns.parse().ok().map(Duration::from_nanos)
+}
+
+fn unreadable(e: std::io::Error, name: &str) -> Error {
+    let late = e.kind() == std::io::ErrorKind::TimedOut;
+    let error = Error::input("cannot be read").at(name).caused_by(e);
+    if late { error.remedy("check that the program that writes it is running and writes YUV4MPEG2") } else { error }
 }
 
 impl<R: Read + Send> FrameSource for Y4m<R> {
@@ -110,21 +138,27 @@ impl<R: Read + Send> FrameSource for Y4m<R> {
         }
         let h = &self.header;
         frame.reshape(h.width, h.height, h.format, h.range)?;
-        match self.read(frame) {
-            Ok(true) => {}
-            Ok(false) => {
+        let mark = match self.read(frame) {
+            Ok(Some(mark)) => mark,
+            Ok(None) => {
                 self.over = true;
                 return Ok(Next::End);
             }
-            Err(what) => {
+            Err(Trouble::Damage(what)) => {
                 self.over = true;
                 self.stats.damaged += 1;
                 log::warn!("{}: {what}; {} frames were read before it", self.info.name, self.stats.delivered);
                 return Ok(Next::End);
             }
-        }
+            Err(Trouble::Io(e)) => {
+                self.over = true;
+                return Err(self.failure(e));
+            }
+        };
         frame.index = self.stats.delivered;
-        frame.time = Duration::from_secs_f64(frame.index as f64 / self.header.fps);
+        let nominal = || Duration::from_secs_f64(frame.index as f64 / self.header.fps);
+        self.last = mark.unwrap_or_else(nominal).max(self.last);
+        frame.time = self.last;
         self.stats.delivered += 1;
         Ok(Next::Frame)
     }
@@ -163,6 +197,39 @@ mod tests {
         let mut source = Y4m::new(&bytes[..bytes.len() - 5], "t").unwrap();
         assert_eq!(check_contract(&mut source).len(), 2);
         assert_eq!(source.stats(), SourceStats { delivered: 2, damaged: 1, dropped: 0 });
+    }
+
+    #[test]
+    fn time_tags_win_over_the_rate_and_never_make_time_fall() {
+        let mut bytes = b"YUV4MPEG2 W1 H1 F10:1 Cmono\n".to_vec();
+        for tag in ["", " XTIME_NS=250000000", " Ip XTIME_NS=200000000", " XTIME_NS=x", " XTIME_NS=1000000000"] {
+            bytes.extend_from_slice(format!("FRAME{tag}\n.").as_bytes());
+        }
+        let frames = check_contract(&mut Y4m::new(&bytes[..], "t").unwrap());
+        assert_eq!(frames.iter().map(|f| f.time.as_millis()).collect::<Vec<_>>(), [0, 250, 250, 300, 1000]);
+    }
+
+    #[test]
+    fn a_feeder_that_falls_silent_is_an_error_and_not_an_end() {
+        use crate::capture::wait::Timed;
+        use std::io::Write;
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let bytes = stream(2);
+        writer.write_all(&bytes[..bytes.len() - 5]).unwrap();
+        let mut source = Y4m::new(Timed::new(reader, Duration::from_millis(50)), "standard input").unwrap();
+        let mut frame = Frame::default();
+        assert_eq!(source.next_frame(&mut frame).unwrap(), Next::Frame);
+        let e = source.next_frame(&mut frame).unwrap_err().to_string();
+        assert!(e.contains("standard input: cannot be read: nothing came for 0.1 s (check that"), "{e}");
+        assert_eq!(source.next_frame(&mut frame).unwrap(), Next::End);
+        let (silent, _held) = std::io::pipe().unwrap();
+        assert!(
+            Y4m::new(Timed::new(silent, Duration::from_millis(20)), "-")
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("nothing came")
+        );
     }
 
     #[test]

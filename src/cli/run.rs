@@ -17,8 +17,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[derive(clap::Args)]
 pub struct Args {
     /// What to read: `synthetic[:seed=N,seconds=S,fps=F,people=P,size=WxH]` (a rendered face with known arousal and
-    /// valence), a video file (needs the program ffmpeg, but for .y4m), a folder of pictures, a picture, or `-` for
-    /// YUV4MPEG2 on standard input.
+    /// valence), `v4l2:/dev/videoN[,size=WxH][,fps=F]` (a camera, in builds with the feature v4l2), a video file (needs
+    /// the program ffmpeg, but for .y4m), a folder of pictures, a picture, or `-` for YUV4MPEG2 on standard input.
     #[arg(long, default_value = "synthetic", value_name = "X")]
     input: String,
     /// Folder of a model bundle; the shipped one if not given.

@@ -2,6 +2,7 @@
 
 mod allocation;
 mod bundle;
+mod capture;
 mod cli;
 mod display;
 mod long_run;
