@@ -99,12 +99,11 @@ proptest! {
 }
 
 fn vaerr(args: &[&str]) -> std::process::Output {
-    let o = Command::new(env!("CARGO_BIN_EXE_vaerr"))
+    Command::new(env!("CARGO_BIN_EXE_vaerr"))
         .args(["run", "--engine", "reference", "--quiet", "--input", "synthetic:seconds=0.5,fps=10,size=162x121"])
         .args(args)
         .output()
-        .unwrap();
-    o
+        .unwrap()
 }
 
 #[test]
