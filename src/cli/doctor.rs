@@ -34,6 +34,18 @@ fn cpu_features() -> Vec<&'static str> {
     found
 }
 
+/// Camera devices that this machine shows, and whether this build reads them.
+fn cameras() -> (Vec<String>, bool) {
+    let entries = std::fs::read_dir("/dev").into_iter().flatten().flatten();
+    let mut found: Vec<String> = entries
+        .filter_map(|e| e.file_name().into_string().ok())
+        .filter(|n| n.strip_prefix("video").is_some_and(|d| !d.is_empty() && d.bytes().all(|b| b.is_ascii_digit())))
+        .map(|n| format!("/dev/{n}"))
+        .collect();
+    found.sort_unstable();
+    (found, cfg!(feature = "v4l2"))
+}
+
 fn has_ffmpeg() -> bool {
     let run = Command::new("ffmpeg")
         .arg("-version")
@@ -58,11 +70,11 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
         print_json(&serde_json::json!({
             "version": env!("CARGO_PKG_VERSION"), "arch": std::env::consts::ARCH, "threads": threads,
             "cpu_features": cpu_features(), "engines": engines.iter().map(engine).collect::<Vec<_>>(),
-            "ffmpeg": has_ffmpeg(), "model_ok": good, "model_checks": checks,
+            "ffmpeg": has_ffmpeg(), "cameras": cameras().0, "reads_cameras": cameras().1, "model_ok": good, "model_checks": checks,
         }))?;
     } else {
         let mut text = format!(
-            "vaerr {} on {}, {threads} threads\nCPU features: {}\nvideo files: {}\nengines, in the order auto tries them:\n",
+            "vaerr {} on {}, {threads} threads\nCPU features: {}\nvideo files: {}\ncameras: {}\nengines, in the order auto tries them:\n",
             env!("CARGO_PKG_VERSION"),
             std::env::consts::ARCH,
             cpu_features().join(" "),
@@ -70,6 +82,11 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
                 "yes, through ffmpeg"
             } else {
                 "only .y4m; install ffmpeg for the rest (apt-get install ffmpeg)"
+            },
+            match cameras() {
+                (_, false) => "not in this build; rebuild with --features v4l2".into(),
+                (none, true) if none.is_empty() => "none found".into(),
+                (found, true) => found.join(" "),
             }
         );
         for (name, about, why) in &engines {
