@@ -1,4 +1,5 @@
-//! A long run keeps its memory and does not drift: `cargo test --release --test it long_run -- --ignored --nocapture`.
+//! A long run keeps its memory and does not drift: `cargo test --release --test it -- --ignored --nocapture long_run::`.
+//! Run it on its own: it watches the memory of the whole test process.
 
 use std::time::Duration;
 use vaerr::capture::{FrameSource, Next, synthetic::Synthetic};
