@@ -3,6 +3,7 @@
 use super::{FrameSource, Next, SourceInfo, SourceStats, Truth};
 use crate::error::{Error, Result};
 use crate::frame::Frame;
+use crate::render::Rng;
 use std::time::Duration;
 
 /// Which faults to make. Probabilities are for each frame, in [0, 1]; frames count from 0 as the inner source
@@ -32,7 +33,7 @@ pub struct Plan {
 pub struct Faulty<S> {
     inner: S,
     plan: Plan,
-    state: u64,
+    rng: Rng,
     seen: u64,
     shift: Duration,
     last: Duration,
@@ -44,16 +45,16 @@ impl<S: FrameSource> Faulty<S> {
     /// Wraps `inner`.
     pub fn new(inner: S, plan: Plan) -> Self {
         let stats = SourceStats::default();
-        Self { inner, plan, state: plan.seed, seen: 0, shift: Duration::ZERO, last: Duration::ZERO, stats, over: false }
-    }
-
-    /// True with probability `p`; draws one number (splitmix64) whatever `p` is, so that faults do not move each other.
-    fn chance(&mut self, p: f64) -> bool {
-        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((z ^ (z >> 31)) >> 11) as f64 / ((1u64 << 53) as f64) < p
+        Self {
+            inner,
+            plan,
+            rng: Rng::new(plan.seed, 0),
+            seen: 0,
+            shift: Duration::ZERO,
+            last: Duration::ZERO,
+            stats,
+            over: false,
+        }
     }
 
     fn fault(&mut self, at: u64) -> Option<Error> {
@@ -75,8 +76,9 @@ impl<S: FrameSource> Faulty<S> {
             }
             self.seen += 1;
             let plan = self.plan;
+            // Drawn whatever the plan says, so that faults do not move each other.
             let [lost, repeat, jump, cut] =
-                [plan.drop, plan.repeat_stamp, plan.jump_stamp, plan.truncate].map(|p| self.chance(p));
+                [plan.drop, plan.repeat_stamp, plan.jump_stamp, plan.truncate].map(|p| self.rng.chance(p as f32));
             if jump {
                 self.shift += plan.jump_by;
             }

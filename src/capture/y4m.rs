@@ -101,10 +101,6 @@ impl<R: Read + Send> Y4m<R> {
         })?;
         Ok(Some(mark(&self.line)))
     }
-
-    fn failure(&self, e: std::io::Error) -> Error {
-        unreadable(e, &self.info.name)
-    }
 }
 
 /// A frame's own time stamp, as [`super::recording::Recording`] writes it.
@@ -152,7 +148,7 @@ impl<R: Read + Send> FrameSource for Y4m<R> {
             }
             Err(Trouble::Io(e)) => {
                 self.over = true;
-                return Err(self.failure(e));
+                return Err(unreadable(e, &self.info.name));
             }
         };
         frame.index = self.stats.delivered;

@@ -1,6 +1,6 @@
 //! Annotated copies: a video through the program ffmpeg, or a folder of pictures.
 
-use super::{Canvas, Hud, View};
+use super::{Composer, View};
 use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::spec::Reading;
@@ -14,8 +14,7 @@ const MOST_COPIES: u64 = 250;
 /// One PNG a frame, named by the frame's number.
 pub struct Pictures {
     folder: PathBuf,
-    canvas: Canvas,
-    hud: Hud,
+    composer: Composer,
 }
 
 impl Pictures {
@@ -26,22 +25,14 @@ impl Pictures {
     pub fn new(folder: &Path) -> Result<Self> {
         std::fs::create_dir_all(folder)
             .map_err(|e| Error::io("cannot make the folder").at(folder.display()).caused_by(e))?;
-        Ok(Self { folder: folder.into(), canvas: Canvas::default(), hud: Hud::new() })
+        Ok(Self { folder: folder.into(), composer: Composer::default() })
     }
-}
-
-/// The frame with its readings drawn.
-fn compose(canvas: &mut Canvas, hud: &mut Hud, frame: &Frame, readings: &[Reading]) -> Result<()> {
-    canvas.load(frame)?;
-    let Ok(()) = hud.draw(canvas, readings);
-    Ok(())
 }
 
 impl View for Pictures {
     fn show(&mut self, frame: &Frame, readings: &[Reading]) -> Result<()> {
-        compose(&mut self.canvas, &mut self.hud, frame, readings)?;
+        let c = self.composer.compose(frame, readings)?;
         let path = self.folder.join(format!("{:06}.png", frame.index));
-        let c = &self.canvas;
         image::save_buffer(&path, &c.rgb, c.width as u32, c.height as u32, image::ColorType::Rgb8).map_err(|e| {
             Error::io("cannot write the picture")
                 .at(path.display())
@@ -66,8 +57,7 @@ fn file_url(path: &Path) -> std::ffi::OsString {
 pub struct Video {
     path: PathBuf,
     fps: f64,
-    canvas: Canvas,
-    hud: Hud,
+    composer: Composer,
     encoder: Option<Encoder>,
     /// Frames written.
     written: u64,
@@ -91,7 +81,7 @@ impl Video {
         if !(0.01..=1000.0).contains(&fps) {
             return Err(Error::usage(format!("{fps} frames a second, expected 0.01 to 1000")).at(path.display()));
         }
-        Ok(Self { path: path.into(), fps, canvas: Canvas::default(), hud: Hud::new(), encoder: None, written: 0 })
+        Ok(Self { path: path.into(), fps, composer: Composer::default(), encoder: None, written: 0 })
     }
 
     fn start(&self, size: (usize, usize)) -> Result<Encoder> {
@@ -131,7 +121,7 @@ impl Video {
 
 impl View for Video {
     fn show(&mut self, frame: &Frame, readings: &[Reading]) -> Result<()> {
-        compose(&mut self.canvas, &mut self.hud, frame, readings)?;
+        self.composer.compose(frame, readings)?;
         let size = (frame.width, frame.height);
         if self.encoder.is_none() {
             self.encoder = Some(self.start(size)?);
@@ -148,7 +138,7 @@ impl View for Video {
         let due = (frame.time.as_secs_f64() * self.fps).round() as u64 + 1;
         let copies = due.saturating_sub(self.written).min(MOST_COPIES);
         for _ in 0..copies {
-            let sent = encoder.child.stdin.as_mut().map_or(Ok(()), |to| to.write_all(&self.canvas.rgb));
+            let sent = encoder.child.stdin.as_mut().map_or(Ok(()), |to| to.write_all(&self.composer.canvas.rgb));
             if sent.is_err() {
                 let failed = self.encoder.take();
                 return Err(failed.map_or_else(|| Error::io("ffmpeg went away"), |e| self.failure(e.child)));

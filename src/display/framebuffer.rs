@@ -1,6 +1,6 @@
 //! A Linux framebuffer: the picture scaled to fit, centred, black around it.
 
-use super::{Canvas, Hud, View};
+use super::{Canvas, Composer, View};
 use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::spec::Reading;
@@ -136,8 +136,7 @@ pub struct Framebuffer {
     memory: *mut u8,
     bytes: usize,
     mode: Mode,
-    canvas: Canvas,
-    hud: Hud,
+    composer: Composer,
     path: PathBuf,
     _file: File,
 }
@@ -187,17 +186,16 @@ impl Framebuffer {
             return Err(fail("the framebuffer cannot be mapped").caused_by(std::io::Error::last_os_error()));
         }
         let memory = memory.cast();
-        Ok(Self { memory, bytes, mode, canvas: Canvas::default(), hud: Hud::new(), path: device.into(), _file: file })
+        Ok(Self { memory, bytes, mode, composer: Composer::default(), path: device.into(), _file: file })
     }
 }
 
 impl View for Framebuffer {
     fn show(&mut self, frame: &Frame, readings: &[Reading]) -> Result<()> {
-        self.canvas.load(frame).map_err(|e| e.at(self.path.display()))?;
-        let Ok(()) = self.hud.draw(&mut self.canvas, readings);
+        let picture = self.composer.compose(frame, readings).map_err(|e| e.at(self.path.display()))?;
         // SAFETY: the mapping lives until `drop`, is `bytes` long, and only this view writes through it.
         let out = unsafe { std::slice::from_raw_parts_mut(self.memory, self.bytes) };
-        self.mode.put(&self.canvas, out);
+        self.mode.put(picture, out);
         Ok(())
     }
 

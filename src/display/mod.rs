@@ -15,6 +15,21 @@ use crate::frame::Frame;
 use crate::spec::Reading;
 use std::path::Path;
 
+/// A frame's picture with the readings drawn on it, as every view shows it.
+#[derive(Debug, Default)]
+struct Composer {
+    canvas: Canvas,
+    hud: Hud,
+}
+
+impl Composer {
+    fn compose(&mut self, frame: &Frame, readings: &[Reading]) -> Result<&Canvas> {
+        self.canvas.load(frame)?;
+        let Ok(()) = self.hud.draw(&mut self.canvas, readings);
+        Ok(&self.canvas)
+    }
+}
+
 /// Shows each frame with its readings.
 pub trait View {
     /// Shows one frame. `readings`: those of this frame, one a face.

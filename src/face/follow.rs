@@ -21,13 +21,15 @@ const SURE: f32 = 0.8;
 pub(super) struct Template {
     /// Pixels less their mean.
     pixels: [i16; SIDE * SIDE],
+    /// What the rounding of the mean left in their sum.
+    rest: f32,
     /// Sum of their squares; 0 before the first [`Follower::learn`].
     energy: f32,
 }
 
 impl Default for Template {
     fn default() -> Self {
-        Self { pixels: [0; SIDE * SIDE], energy: 0.0 }
+        Self { pixels: [0; SIDE * SIDE], rest: 0.0, energy: 0.0 }
     }
 }
 
@@ -60,6 +62,7 @@ impl Follower {
         for (t, &v) in template.pixels.iter_mut().zip(&self.patch) {
             *t = i16::from(v) - mean;
         }
+        template.rest = template.pixels.iter().map(|&t| i32::from(t)).sum::<i32>() as f32;
         template.energy = template.pixels.iter().map(|&t| f32::from(t) * f32::from(t)).sum();
     }
 
@@ -107,8 +110,7 @@ fn correlation(region: &[u8], template: &Template) -> f32 {
     if energy < LEAST_ENERGY {
         return 0.0;
     }
-    let rest: i32 = template.pixels.iter().map(|&t| i32::from(t)).sum();
-    (product as f32 - sum as f32 / count * rest as f32) / (energy * template.energy).sqrt()
+    (product as f32 - sum as f32 / count * template.rest) / (energy * template.energy).sqrt()
 }
 
 /// Place of the vertex of the parabola through three neighbouring scores, from the middle one, which is the

@@ -9,26 +9,32 @@ use crate::metrics::{Agreement, ReliabilityBin, expected_calibration_error, reli
 use crate::model::Student;
 use crate::preprocess::{Cropper, Ring};
 use crate::session::{TOLERANCE, decode};
-use crate::spec::{CropRule, HEADS, SplitMetrics};
+use crate::spec::{CropRule, HEADS, SplitMetrics, StudentSpec};
 use indicatif::ParallelProgressIterator;
 use rayon::prelude::*;
 
 /// Steps for which a still is shown before its reading counts.
 pub const STEPS: usize = 3;
 
+/// The ring of a still: its crop in every slot.
+pub(super) fn ring_of(still: &Still, spec: &StudentSpec, cropper: &mut Cropper) -> Ring {
+    let mut ring = Ring::new(spec.ring, spec.size_px);
+    ring.push(|out| cropper.crop_into(&still.image, whole(still), out));
+    ring
+}
+
 /// Logits of every still: its crop fills the ring, [`STEPS`] steps from a zero state.
 ///
 /// # Errors
 /// If the engine refuses the student.
 pub fn predict(student: &Student, rule: &CropRule, stills: &[Still]) -> Result<Vec<[f32; HEADS]>> {
-    let one = |engine: &mut Result<Reference>, still: &Still| {
+    let one = |(engine, cropper): &mut (Result<Reference>, Cropper), still: &Still| {
         let engine = match engine {
             Ok(engine) => engine,
             Err(e) => return Err(crate::Error::new(e.kind(), e.to_string())),
         };
         let spec = &student.spec;
-        let mut ring = Ring::new(spec.ring, spec.size_px);
-        ring.push(|out| Cropper::for_rule(rule).crop_into(&still.image, whole(still), out));
+        let ring = ring_of(still, spec, cropper);
         let (mut hidden, mut logits) = (vec![0.0; spec.hidden], [0.0; HEADS]);
         engine.step(ring.bytes(), &mut hidden, &mut logits)?;
         for _ in 1..STEPS {
@@ -36,7 +42,11 @@ pub fn predict(student: &Student, rule: &CropRule, stills: &[Still]) -> Result<V
         }
         Ok(logits)
     };
-    stills.par_iter().progress_count(stills.len() as u64).map_init(|| Reference::open(student), one).collect()
+    stills
+        .par_iter()
+        .progress_count(stills.len() as u64)
+        .map_init(|| (Reference::open(student), Cropper::for_rule(rule)), one)
+        .collect()
 }
 
 /// What a split's logits amount to.

@@ -2,7 +2,7 @@
 
 use super::data::ferplus::{self, Still};
 use super::evaluate::{Evaluation, evaluate, predict};
-use super::fit::{FitConfig, Progress, hold_out, load_net};
+use super::fit::{FitConfig, hold_out, load_net, read_progress};
 use super::fold::fold;
 use super::quantize;
 use crate::error::{Error, Result};
@@ -24,7 +24,7 @@ pub struct Quantized {
     pub calibration: Calibration,
     pub epoch: usize,
     pub config: FitConfig,
-    /// As in [`Progress`].
+    /// As in [`super::fit::Progress`].
     #[serde(default)]
     pub epochs_before: usize,
 }
@@ -48,7 +48,7 @@ fn json<T: serde::de::DeserializeOwned>(path: &Path, remedy: &str) -> Result<T> 
 /// # Errors
 /// If the run has no finished epoch, or the training split is not the one it was trained on.
 pub fn quantize_run(run: &Path, train: &Path) -> Result<Quantized> {
-    let progress: Progress = json(&run.join("progress.json"), "run `vaerr-train fit` first")?;
+    let progress = read_progress(run)?;
     let (spec, rule) = (StudentSpec::small(), CropRule::FERPLUS);
     let net = load_net(&run.join("best.bpk"), &spec, &Device::flex())?;
     let mut student = fold(&net.valid(), &spec)?;

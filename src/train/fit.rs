@@ -261,10 +261,17 @@ pub fn load_net(path: &Path, spec: &StudentSpec, device: &Device) -> Result<Stud
     StudentNet::new(spec, 0, device).try_load_record(record).map_err(|e| record_error(path, e))
 }
 
-fn read_progress(run: &Path) -> Result<Progress> {
+/// What a run keeps between epochs.
+///
+/// # Errors
+/// If no epoch was finished in the folder, or its record is damaged.
+pub fn read_progress(run: &Path) -> Result<Progress> {
     let path = run.join("progress.json");
     let text = std::fs::read_to_string(&path).map_err(|e| {
-        Error::input("no run to resume").at(path.display()).remedy("start one without --resume").caused_by(e)
+        Error::input("holds no run with a finished epoch")
+            .at(path.display())
+            .remedy("start one with `vaerr-train fit`, without --resume")
+            .caused_by(e)
     })?;
     serde_json::from_str(&text).map_err(|e| Error::input("is not a run's progress").at(path.display()).caused_by(e))
 }

@@ -1,11 +1,11 @@
 //! Post-training quantisation by calibration, and temperature scaling of the bins.
 
 use super::data::ferplus::Still;
-use super::fit::whole;
+use super::evaluate::ring_of;
 use crate::engine::reference::{Reference, Trace};
 use crate::error::{Error, Result};
 use crate::model::{ConvI8, Student, Trunk};
-use crate::preprocess::{Cropper, Ring};
+use crate::preprocess::Cropper;
 use crate::quant;
 use crate::spec::{BINS, Calibration, CropRule, HEADS, Head, bin_of};
 
@@ -22,8 +22,7 @@ pub fn activation_ranges(student: &Student, rule: &CropRule, stills: &[Still]) -
     let mut values: Vec<Vec<f32>> = vec![Vec::new(); student.spec.convs.len()];
     let (mut trace, mut logits) = (Trace::default(), [0.0; HEADS]);
     for still in stills {
-        let mut ring = Ring::new(student.spec.ring, student.spec.size_px);
-        ring.push(|out| cropper.crop_into(&still.image, whole(still), out));
+        let ring = ring_of(still, &student.spec, &mut cropper);
         let mut hidden = vec![0.0; student.spec.hidden];
         engine.step_traced(ring.bytes(), &mut hidden, &mut logits, &mut trace)?;
         for (all, layer) in values.iter_mut().zip(&trace.layers) {

@@ -39,7 +39,7 @@ pub struct View {
 impl Augment {
     /// Draws a view for crops of `size_px`.
     pub fn draw(&self, size_px: usize, rng: &mut Rng) -> View {
-        let blank = (rng.unit() < self.cutout).then(|| {
+        let blank = rng.chance(self.cutout).then(|| {
             let side = |r: &mut Rng| ((0.1 + 0.25 * r.unit()) * size_px as f32) as usize;
             let (w, h) = (side(rng), side(rng));
             [rng.below(size_px - w), rng.below(size_px - h), w, h]
@@ -48,11 +48,11 @@ impl Augment {
             shift: [self.shift * rng.normal(), self.shift * rng.normal()],
             zoom: (self.zoom * rng.normal()).exp(),
             roll: self.roll * (2.0 * rng.unit() - 1.0) * rng.unit(),
-            flip: rng.unit() < 0.5,
+            flip: rng.chance(0.5),
             contrast: (0.25 * rng.normal()).exp(),
             brightness: 25.0 * rng.normal(),
             gamma: (0.2 * rng.normal()).exp(),
-            noise: if rng.unit() < 0.3 { 6.0 * rng.unit() } else { 0.0 },
+            noise: if rng.chance(0.3) { 6.0 * rng.unit() } else { 0.0 },
             blank,
         }
     }
