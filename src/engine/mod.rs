@@ -1,12 +1,16 @@
 //! Layer 3: inference engines behind one trait. An engine runs the whole student or refuses it.
 
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod reference;
 #[cfg(feature = "tract")]
 pub mod tract;
 
 use crate::error::{Error, Result};
+use crate::frame::Gray;
 use crate::model::{Bundle, Precision, Student};
-use crate::spec::HEADS;
+use crate::preprocess::Ring;
+use crate::spec::{CropRule, HEADS};
 
 /// One causal step of the student on explicit state, so that a stream can move between engines.
 pub trait Engine: Send {
@@ -24,6 +28,50 @@ pub trait Engine: Send {
     /// # Errors
     /// If a length is wrong or the backend fails; `hidden` is then unchanged.
     fn step(&mut self, ring: &[u8], hidden: &mut [f32], logits: &mut [f32; HEADS]) -> Result<()>;
+
+    /// One step of each of several streams, the same to the bit as [`Engine::step`] on each.
+    ///
+    /// # Errors
+    /// As [`Engine::step`]; some of the states may then have been replaced, so a caller that will try again keeps a copy.
+    fn step_batch(&mut self, streams: &mut [Stream<'_>]) -> Result<()> {
+        streams.iter_mut().try_for_each(|s| self.step(s.ring, s.hidden, s.logits))
+    }
+
+    /// The engine's own way from a whole picture to logits, if it has one.
+    fn frame_path(&mut self) -> Option<&mut dyn FramePath> {
+        None
+    }
+}
+
+/// One stream's part in a batch; the fields are those of [`Engine::step`].
+pub struct Stream<'a> {
+    pub ring: &'a [u8],
+    pub hidden: &'a mut [f32],
+    pub logits: &'a mut [f32; HEADS],
+}
+
+/// An engine that cuts the crops itself, so that a frame is copied to the device once.
+pub trait FramePath {
+    /// Cuts every face's crop out of `picture`, to the bit as `preprocess::Cropper` does, pushes it into the face's ring and
+    /// steps the stream.
+    ///
+    /// # Errors
+    /// If the backend fails; rings and states are then as they were before.
+    fn step_faces(&mut self, picture: &Gray, rule: &CropRule, faces: &mut [FaceStep<'_>]) -> Result<()>;
+}
+
+/// One face of a picture.
+pub struct FaceStep<'a> {
+    /// Names the stream from step to step, so that its ring and state may stay on the device. Never used twice.
+    pub stream: u64,
+    /// The square to cut, `[left, top, side]` in pixels of the picture, as [`CropRule::square`] gives it.
+    pub crop: [f32; 3],
+    /// The stream's crops; always whole and current on the host too, so that another engine can take over.
+    pub ring: &'a mut Ring,
+    /// As in [`Engine::step`].
+    pub hidden: &'a mut [f32],
+    /// As in [`Engine::step`].
+    pub logits: &'a mut [f32; HEADS],
 }
 
 /// How an engine is found and opened.

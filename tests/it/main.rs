@@ -6,7 +6,6 @@ mod capture;
 mod cli;
 mod display;
 mod long_run;
-mod parity;
 mod real_video;
 mod students;
 mod tidy;

@@ -1,6 +1,8 @@
 //! Every engine against the reference over one list of cases.
 
-use crate::students;
+#[path = "../it/students.rs"]
+mod students;
+
 use vaerr::engine::{ENGINES, Engine, reference::Reference};
 use vaerr::model::{Precision, Student, onnx};
 use vaerr::render::Rng;
