@@ -1,6 +1,6 @@
 //! `vaerr run`.
 
-use super::{Outcome, bundle};
+use super::{Outcome, bundle, interruptible};
 use crate::capture;
 use crate::display::{self, View};
 use crate::engine::{self, Choice};
@@ -11,8 +11,7 @@ use crate::pipeline::{self, Pipeline, TruthPairs};
 use crate::sink::{self, JsonLines, Lines, Live, Sink};
 use std::io::IsTerminal;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -107,12 +106,7 @@ fn views(args: &Args, fps: f64) -> Result<Vec<Box<dyn View>>> {
 /// Runs the source to its end or until the user stops it.
 pub(super) fn run(args: &Args) -> Result<Outcome> {
     let request = validate(args)?;
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        // The second signal ends the program at once, should a device not give way.
-        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))?;
-        signal_hook::flag::register(signal, Arc::clone(&stop))?;
-    }
+    let stop = interruptible()?;
     let bundle = bundle(args.model.as_ref())?;
     let opened = engine::open(&bundle, &request.choice, request.precision)?;
     for (name, why) in &opened.passed_over {

@@ -56,9 +56,13 @@ fn the_counter_sees_an_allocation() {
 
 #[test]
 fn a_session_on_the_reference_engine_allocates_nothing_once_warm() {
-    for student in [students::int8(&StudentSpec::small(), 1), students::fp32(&StudentSpec::small(), 1)] {
+    let odd = students::odd_spec(3, 17, 2);
+    for student in
+        [students::int8(&StudentSpec::small(), 1), students::fp32(&StudentSpec::small(), 1), students::int8(&odd, 1)]
+    {
         let mut engine = Reference::open(&student).unwrap();
-        let mut session = Session::new(&student.spec, CropRule::FERPLUS, true);
+        let rule = CropRule { size_px: student.spec.size_px, detail_px: 16, ..CropRule::FERPLUS };
+        let mut session = Session::new(&student.spec, rule, true);
         let picture = Gray { width: 320, height: 240, data: (0..320 * 240).map(|i| (i * 7 % 251) as u8).collect() };
         let mut read = |i: u64| {
             let square = [60.0 + i as f32, 40.0, 90.0 + 11.0 * (i % 3) as f32];

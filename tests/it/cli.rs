@@ -113,3 +113,20 @@ fn a_damaged_model_fails_the_check_and_is_never_run() {
         assert!(stderr(&o).contains("is damaged"), "{}", stderr(&o));
     }
 }
+
+#[test]
+fn bench_compares_engines_and_refuses_what_it_cannot_run() {
+    let run = |more: &[&str]| vaerr(&[&["bench", "--rounds", "1", "--round-ms", "0"], more].concat());
+    let table = run(&["--engine", "reference", "--batch", "1,2"]);
+    assert!(table.status.success(), "{}", stderr(&table));
+    assert_eq!(stdout(&table).matches("p99.9").count(), 2);
+    let report: serde_json::Value = serde_json::from_slice(&run(&["--engine", "reference", "--json"]).stdout).unwrap();
+    let row = &report["tables"][0]["rows"][0];
+    assert_eq!(row["engine"], "reference");
+    assert!(row["step_us"]["p50"].as_f64().unwrap() > 1.0 && row["ratio"]["median"] == 1.0);
+    for (more, want) in [(["--engine", "warp"], "engines: "), (["--batch", "65"], "1 to 64")] {
+        let o = run(&more);
+        assert_eq!(o.status.code(), Some(2));
+        assert!(stderr(&o).contains(want), "{}", stderr(&o));
+    }
+}
