@@ -3,11 +3,12 @@
 use super::{Outcome, bundle};
 use crate::capture;
 use crate::display::{self, View};
-use crate::engine::{self, Choice};
+use crate::engine::Choice;
 use crate::error::{Error, Result};
 use crate::metrics::Agreement;
 use crate::model::Precision;
 use crate::pipeline::{self, Pipeline, TruthPairs};
+use crate::session::failover;
 use crate::sink::{self, JsonLines, Lines, Live, Sink};
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -43,7 +44,8 @@ pub struct Args {
     /// Print nothing but the summary.
     #[arg(long, short)]
     quiet: bool,
-    /// Engine: auto, tract or reference. A named engine runs or fails; auto says why each was passed over.
+    /// Engine: auto, tract or reference. A named engine runs or fails; auto says why each was passed over, and goes on with the
+    /// next one if one fails in mid-stream.
     #[arg(long, default_value = "auto")]
     engine: String,
     /// Arithmetic: fp32 or int8; the engine's own choice if not given.
@@ -113,22 +115,22 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
         signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))?;
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
-    let bundle = bundle(args.model.as_ref())?;
-    let opened = engine::open(&bundle, &request.choice, request.precision)?;
-    for (name, why) in &opened.passed_over {
+    let bundle = Arc::new(bundle(args.model.as_ref())?);
+    let started = failover::open(&bundle, &request.choice, request.precision)?;
+    for (name, why) in &started.passed_over {
         eprintln!("vaerr: engine {name} passed over: {why}");
     }
     eprintln!(
         "vaerr: model {}, engine {} {}, input {}",
         bundle.manifest().name,
-        opened.engine.name(),
-        opened.engine.precision().name(),
+        started.failover.name(),
+        started.failover.precision().map_or("", Precision::name),
         args.input
     );
     let mut source = capture::open(&args.input, args.fps)?;
     let mut views = views(args, source.info().fps.unwrap_or(args.fps))?;
     let mut sinks = sinks(args)?;
-    let mut pipeline = Pipeline::new(opened.engine, bundle.manifest(), !args.raw)?;
+    let mut pipeline = Pipeline::new(started.failover, bundle.manifest(), !args.raw)?;
     let mut pairs = TruthPairs::default();
     let done = pipeline::run(source.as_mut(), &mut pipeline, |frame, readings, truth| {
         for sink in &mut sinks {
@@ -141,6 +143,10 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
     // What was read before a failure is kept.
     let finished = sinks.iter_mut().try_for_each(|s| s.finish());
     let shown = views.iter_mut().try_for_each(|v| v.finish());
+    let tally = pipeline.engines().tally();
+    if tally.eventful() {
+        eprintln!("vaerr: {tally}");
+    }
     let counts = done?;
     finished?;
     shown?;
