@@ -38,6 +38,11 @@ pub trait Engine: Send {
         streams.iter_mut().try_for_each(|s| self.step(s.ring, s.hidden, s.logits))
     }
 
+    /// Whether it runs on a device that can be lost in mid-stream, so that another engine should stand ready.
+    fn on_device(&self) -> bool {
+        false
+    }
+
     /// The engine's own way from a whole picture to logits, if it has one.
     fn frame_path(&mut self) -> Option<&mut dyn FramePath> {
         None
@@ -89,6 +94,19 @@ pub struct EngineEntry {
     pub unavailable: fn() -> Option<String>,
     /// Opens it on a student.
     pub open: fn(&Student) -> Result<Box<dyn Engine>>,
+}
+
+impl EngineEntry {
+    /// Opens it on a bundle; `precision` overrides its preference.
+    ///
+    /// # Errors
+    /// If it cannot run in this build on this machine, or refuses the student.
+    pub fn open_on(&self, bundle: &Bundle, precision: Option<Precision>) -> Result<Box<dyn Engine>> {
+        match (self.unavailable)() {
+            Some(why) => Err(Error::unsupported(why).at(format!("engine {}", self.name))),
+            None => bundle.student(precision.unwrap_or(self.preferred)).and_then(|s| (self.open)(&s)),
+        }
+    }
 }
 
 /// All engines in the order `auto` tries them.
@@ -150,11 +168,7 @@ pub fn open(bundle: &Bundle, choice: &Choice, precision: Option<Precision>) -> R
         if matches!(choice, Choice::Named(name) if name != entry.name) {
             continue;
         }
-        let attempt = match (entry.unavailable)() {
-            Some(why) => Err(Error::unsupported(why).at(format!("engine {}", entry.name))),
-            None => bundle.student(precision.unwrap_or(entry.preferred)).and_then(|s| (entry.open)(&s)),
-        };
-        match attempt {
+        match entry.open_on(bundle, precision) {
             Ok(engine) => return Ok(Opened { engine, passed_over }),
             Err(e) if *choice == Choice::Auto => passed_over.push((entry.name, e.to_string())),
             Err(e) => return Err(e),
@@ -163,11 +177,14 @@ pub fn open(bundle: &Bundle, choice: &Choice, precision: Option<Precision>) -> R
     match choice {
         Choice::Named(name) => Err(Error::usage(format!("there is no engine named {name:?}"))
             .remedy(format!("engines: auto, {}", ENGINES.iter().map(|e| e.name).collect::<Vec<_>>().join(", ")))),
-        Choice::Auto => Err(Error::unsupported(format!(
-            "no engine can run this model: {}",
-            passed_over.iter().map(|(n, w)| format!("{n}: {w}")).collect::<Vec<_>>().join("; ")
-        ))),
+        Choice::Auto => Err(none_can(&passed_over)),
     }
+}
+
+/// The error of a choice of engines that all refused.
+pub(crate) fn none_can(passed_over: &[(&'static str, String)]) -> Error {
+    let why: Vec<_> = passed_over.iter().map(|(name, why)| format!("{name}: {why}")).collect();
+    Error::unsupported(format!("no engine can run this model: {}", why.join("; ")))
 }
 
 /// Checks the lengths every engine is given.

@@ -5,6 +5,7 @@ mod bundle;
 mod capture;
 mod cli;
 mod display;
+mod failover;
 mod long_run;
 mod real_video;
 mod students;
