@@ -6,6 +6,7 @@ mod bench;
 mod doctor;
 mod models;
 mod run;
+pub mod targets;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Bundle;
@@ -34,6 +35,8 @@ enum Command {
     Bench(bench::Args),
     /// List, check or show model bundles.
     Models(models::Args),
+    /// List the boards this program is built for, or show one.
+    Targets(targets::Args),
     /// Say what this machine and this build can do.
     Doctor(doctor::Args),
 }
@@ -79,6 +82,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Models(args) => models::run(&args),
+        Command::Targets(args) => targets::run(&args),
         Command::Doctor(args) => doctor::run(&args),
     };
     match done {
