@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::frame::Gray;
 use crate::model::{Bundle, Precision, Student};
 use crate::preprocess::Ring;
-use crate::spec::{CropRule, HEADS};
+use crate::spec::{CropRule, HEADS, StudentSpec};
 
 /// One causal step of the student on explicit state, so that a stream can move between engines.
 pub trait Engine: Send {
@@ -189,7 +189,11 @@ pub(crate) fn none_can(passed_over: &[(&'static str, String)]) -> Error {
 
 /// Checks the lengths every engine is given.
 pub(crate) fn check_lengths(student: &Student, ring: &[u8], hidden: &[f32]) -> Result<()> {
-    let spec = &student.spec;
+    check_shape(&student.spec, ring, hidden)
+}
+
+/// The same for engines that keep no student.
+pub(crate) fn check_shape(spec: &StudentSpec, ring: &[u8], hidden: &[f32]) -> Result<()> {
     let want = spec.ring * spec.size_px * spec.size_px;
     if ring.len() != want {
         return Err(Error::input(format!("ring has {} bytes, expected {want}", ring.len())));
