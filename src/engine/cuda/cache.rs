@@ -165,7 +165,9 @@ mod tests {
         }
     }
 
-    const UNIT: Unit = Unit { name: "k.cu", source: "body", headers: &[("h", "x")] };
+    fn unit() -> Unit {
+        Unit { name: "k.cu", source: "body".into(), headers: &[("h", "x")] }
+    }
 
     fn fake(version: &'static str) -> Fake {
         Fake { version, runs: Cell::new(0) }
@@ -180,7 +182,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (cache, one) = (Cache::at(dir.path().join("new/folder")), fake("1"));
         for _ in 0..3 {
-            assert_eq!(get(&cache, &one, &UNIT, 87, Form::Ptx), b"body sm_87 Ptx");
+            assert_eq!(get(&cache, &one, &unit(), 87, Form::Ptx), b"body sm_87 Ptx");
         }
         assert_eq!((one.runs.get(), cache.list().len()), (1, 1));
         assert_eq!((cache.clear().unwrap(), cache.list().len()), (1, 0));
@@ -190,12 +192,12 @@ mod tests {
     fn whatever_could_change_the_image_changes_the_key() {
         let dir = tempfile::tempdir().unwrap();
         let (cache, one, two) = (Cache::at(dir.path()), fake("1"), fake("2"));
-        get(&cache, &one, &UNIT, 87, Form::Ptx);
-        get(&cache, &two, &UNIT, 87, Form::Ptx);
-        get(&cache, &one, &UNIT, 80, Form::Ptx);
-        get(&cache, &one, &UNIT, 87, Form::Cubin);
-        get(&cache, &one, &Unit { source: "other", ..UNIT }, 87, Form::Ptx);
-        get(&cache, &one, &Unit { headers: &[("h", "y")], ..UNIT }, 87, Form::Ptx);
+        get(&cache, &one, &unit(), 87, Form::Ptx);
+        get(&cache, &two, &unit(), 87, Form::Ptx);
+        get(&cache, &one, &unit(), 80, Form::Ptx);
+        get(&cache, &one, &unit(), 87, Form::Cubin);
+        get(&cache, &one, &Unit { source: "other".into(), ..unit() }, 87, Form::Ptx);
+        get(&cache, &one, &Unit { headers: &[("h", "y")], ..unit() }, 87, Form::Ptx);
         assert_eq!((one.runs.get(), two.runs.get(), cache.list().len()), (5, 1, 6));
     }
 
@@ -203,18 +205,18 @@ mod tests {
     fn a_damaged_entry_is_compiled_again_and_mended() {
         let dir = tempfile::tempdir().unwrap();
         let (cache, one) = (Cache::at(dir.path()), fake("1"));
-        let good = get(&cache, &one, &UNIT, 87, Form::Cubin);
+        let good = get(&cache, &one, &unit(), 87, Form::Cubin);
         let path = cache.list().remove(0).path;
         let whole = std::fs::read(&path).unwrap();
         for damage in [0, 20, whole.len() - 1] {
             let mut bytes = whole.clone();
             bytes[damage] ^= 1;
             std::fs::write(&path, &bytes).unwrap();
-            assert_eq!(get(&cache, &one, &UNIT, 87, Form::Cubin), good);
+            assert_eq!(get(&cache, &one, &unit(), 87, Form::Cubin), good);
             assert_eq!(std::fs::read(&path).unwrap(), whole);
         }
         std::fs::write(&path, &whole[..30]).unwrap();
-        assert_eq!(get(&cache, &one, &UNIT, 87, Form::Cubin), good);
+        assert_eq!(get(&cache, &one, &unit(), 87, Form::Cubin), good);
         assert_eq!(one.runs.get(), 5);
     }
 
@@ -222,7 +224,7 @@ mod tests {
     fn a_cache_that_cannot_be_written_is_only_slower() {
         let (cache, one) = (Cache::at("/dev/null/nowhere"), fake("1"));
         for _ in 0..2 {
-            assert_eq!(get(&cache, &one, &UNIT, 87, Form::Ptx), b"body sm_87 Ptx");
+            assert_eq!(get(&cache, &one, &unit(), 87, Form::Ptx), b"body sm_87 Ptx");
         }
         assert_eq!(one.runs.get(), 2);
     }
@@ -231,7 +233,7 @@ mod tests {
     fn a_compile_error_is_passed_on_and_nothing_is_kept() {
         let dir = tempfile::tempdir().unwrap();
         let (cache, one) = (Cache::at(dir.path()), fake("1"));
-        let broken = Unit { source: "", ..UNIT };
+        let broken = Unit { source: "".into(), ..unit() };
         assert!(cache.compile(&one, &broken, Sm(87), Form::Ptx).is_err() && cache.list().is_empty());
     }
 

@@ -113,7 +113,9 @@ mod tests {
         }
     }
 
-    const UNIT: Unit = Unit { name: "k.cu", source: "body", headers: &[] };
+    fn unit() -> Unit {
+        Unit { name: "k.cu", source: "body".into(), headers: &[] }
+    }
 
     fn with_compiler(folders: Vec<PathBuf>) -> Images {
         Images::new(folders, None, || Ok(Box::new(Fake)))
@@ -125,7 +127,7 @@ mod tests {
 
     fn take_all(images: &mut Images, sm: u32) -> Vec<(u32, Form)> {
         let mut seen = Vec::new();
-        let _ = images.offer(&UNIT, Sm(sm), |i| -> Result<()> {
+        let _ = images.offer(&unit(), Sm(sm), |i| -> Result<()> {
             seen.push((i.sm.0, i.form));
             Err(Error::unsupported("the driver refused it"))
         });
@@ -135,31 +137,31 @@ mod tests {
     #[test]
     fn precompiled_comes_before_compiling_and_machine_code_before_ptx() {
         let dir = tempfile::tempdir().unwrap();
-        precompiled::build(dir.path(), &[UNIT], Sm(75), &[Form::Ptx, Form::Cubin], &Fake).unwrap();
+        precompiled::build(dir.path(), &[unit()], Sm(75), &[Form::Ptx, Form::Cubin], &Fake).unwrap();
         let mut images = with_compiler(vec![dir.path().into()]);
         assert_eq!(take_all(&mut images, 75), [(75, Form::Cubin), (75, Form::Ptx), (75, Form::Cubin), (75, Form::Ptx)]);
         assert_eq!(take_all(&mut images, 87), [(75, Form::Ptx), (87, Form::Cubin), (87, Form::Ptx)]);
-        let first = images.offer(&UNIT, Sm(75), |i| Ok(i.origin.clone())).unwrap();
+        let first = images.offer(&unit(), Sm(75), |i| Ok(i.origin.clone())).unwrap();
         assert!(first.ends_with("k.sm_75.cubin"));
     }
 
     #[test]
     fn a_gpu_newer_than_the_compiler_gets_ptx_and_an_older_one_is_told() {
         assert_eq!(take_all(&mut with_compiler(Vec::new()), 90), [(87, Form::Ptx), (87, Form::Ptx)]);
-        let e = with_compiler(Vec::new()).offer(&UNIT, Sm(62), |_| Ok(())).unwrap_err();
+        let e = with_compiler(Vec::new()).offer(&unit(), Sm(62), |_| Ok(())).unwrap_err();
         assert!(e.to_string().contains("does not compile for sm_62 any more"), "{e}");
     }
 
     #[test]
     fn the_error_says_everything_that_was_tried() {
-        let e = without().offer(&UNIT, Sm(87), |_| Ok(())).unwrap_err().to_string();
+        let e = without().offer(&unit(), Sm(87), |_| Ok(())).unwrap_err().to_string();
         for want in ["k.cu", "sm_87", "VAERR_KERNELS is not set", "NVRTC cannot be found"] {
             assert!(e.contains(want), "{want:?} is not in {e}");
         }
         let mut named = Images::new(vec!["/nowhere".into()], None, || Err(Error::dependency("NVRTC cannot be found")));
         assert!(
             named
-                .offer(&UNIT, Sm(87), |_| Ok(()))
+                .offer(&unit(), Sm(87), |_| Ok(()))
                 .unwrap_err()
                 .to_string()
                 .contains("/nowhere/kernels.toml: cannot be read")

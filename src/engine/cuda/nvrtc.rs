@@ -196,7 +196,7 @@ struct OneProgram<'a> {
 
 impl<'a> OneProgram<'a> {
     fn create(f: &'a Functions, unit: &Unit) -> Result<Self> {
-        let (source, name) = (c_string(unit.source)?, c_string(unit.name)?);
+        let (source, name) = (c_string(&unit.source)?, c_string(unit.name)?);
         let names = unit.headers.iter().map(|h| c_string(h.0)).collect::<Result<Vec<_>>>()?;
         let texts = unit.headers.iter().map(|h| c_string(h.1)).collect::<Result<Vec<_>>>()?;
         let names: Vec<_> = names.iter().map(|s| s.as_ptr()).collect();

@@ -156,18 +156,20 @@ mod tests {
         }
     }
 
-    const UNIT: Unit = Unit { name: "k.cu", source: "body", headers: &[] };
+    fn unit() -> Unit {
+        Unit { name: "k.cu", source: "body".into(), headers: &[] }
+    }
 
     fn built(sm: u32, forms: &[Form]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
-        build(dir.path(), &[UNIT], Sm(sm), forms, &Fake).unwrap();
+        build(dir.path(), &[unit()], Sm(sm), forms, &Fake).unwrap();
         dir
     }
 
     #[test]
     fn machine_code_is_for_one_gpu_and_ptx_for_all_later_ones() {
         let dir = built(72, &[Form::Ptx, Form::Cubin]);
-        let forms = |sm| find(dir.path(), &UNIT, Sm(sm)).map(|all| all.iter().map(|i| i.form).collect::<Vec<_>>());
+        let forms = |sm| find(dir.path(), &unit(), Sm(sm)).map(|all| all.iter().map(|i| i.form).collect::<Vec<_>>());
         assert_eq!(forms(72).unwrap(), [Form::Cubin, Form::Ptx]);
         assert_eq!(forms(87).unwrap(), [Form::Ptx]);
         assert!(forms(62).unwrap_err().to_string().contains("holds no k.cu for sm_62"));
@@ -183,7 +185,7 @@ mod tests {
     #[test]
     fn kernels_of_other_sources_are_never_run() {
         let dir = built(87, &[Form::Ptx]);
-        let e = find(dir.path(), &Unit { source: "newer", ..UNIT }, Sm(87)).unwrap_err();
+        let e = find(dir.path(), &Unit { source: "newer".into(), ..unit() }, Sm(87)).unwrap_err();
         assert!(e.to_string().contains("of another version") && e.to_string().contains("vaerr kernels build"), "{e}");
     }
 
@@ -191,13 +193,13 @@ mod tests {
     fn a_damaged_file_or_list_is_named() {
         let dir = built(87, &[Form::Cubin]);
         std::fs::write(dir.path().join("k.sm_87.cubin"), [1, 2, 4]).unwrap();
-        assert!(find(dir.path(), &UNIT, Sm(87)).unwrap_err().to_string().contains("k.sm_87.cubin: is damaged"));
+        assert!(find(dir.path(), &unit(), Sm(87)).unwrap_err().to_string().contains("k.sm_87.cubin: is damaged"));
         let list = std::fs::read_to_string(dir.path().join(LIST)).unwrap();
         for (from, to) in
             [("format = 1", "format = 2"), ("k.sm_87.cubin", "../k"), ("sha256", "sha1"), ("[[image]]", "[[")]
         {
             std::fs::write(dir.path().join(LIST), list.replace(from, to)).unwrap();
-            assert!(find(dir.path(), &UNIT, Sm(87)).is_err(), "{to}");
+            assert!(find(dir.path(), &unit(), Sm(87)).is_err(), "{to}");
         }
     }
 }
