@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::frame::Gray;
 use crate::model::{Bundle, Precision, Student};
 use crate::preprocess::Ring;
-use crate::spec::{CropRule, HEADS};
+use crate::spec::{CropRule, HEADS, StudentSpec};
 
 /// One causal step of the student on explicit state, so that a stream can move between engines.
 pub trait Engine: Send {
@@ -159,7 +159,11 @@ pub fn open(bundle: &Bundle, choice: &Choice, precision: Option<Precision>) -> R
 
 /// Checks the lengths every engine is given.
 pub(crate) fn check_lengths(student: &Student, ring: &[u8], hidden: &[f32]) -> Result<()> {
-    let spec = &student.spec;
+    check_shape(&student.spec, ring, hidden)
+}
+
+/// The same for engines that keep no student.
+pub(crate) fn check_shape(spec: &StudentSpec, ring: &[u8], hidden: &[f32]) -> Result<()> {
     let want = spec.ring * spec.size_px * spec.size_px;
     if ring.len() != want {
         return Err(Error::input(format!("ring has {} bytes, expected {want}", ring.len())));
