@@ -5,6 +5,7 @@
 mod doctor;
 mod models;
 mod run;
+pub mod targets;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Bundle;
@@ -29,6 +30,8 @@ enum Command {
     Run(run::Args),
     /// List, check or show model bundles.
     Models(models::Args),
+    /// List the boards this program is built for, or show one.
+    Targets(targets::Args),
     /// Say what this machine and this build can do.
     Doctor(doctor::Args),
 }
@@ -63,6 +66,7 @@ pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Models(args) => models::run(&args),
+        Command::Targets(args) => targets::run(&args),
         Command::Doctor(args) => doctor::run(&args),
     };
     match done {

@@ -1,9 +1,10 @@
 //! The program as a user meets it.
 
-use std::process::{Command, Output, Stdio};
+use crate::program;
+use std::process::{Output, Stdio};
 
 fn vaerr(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_vaerr")).args(args).stdin(Stdio::null()).output().unwrap()
+    program::vaerr().args(args).stdin(Stdio::null()).output().unwrap()
 }
 
 fn stdout(o: &Output) -> String {
@@ -57,7 +58,7 @@ fn bad_arguments_name_the_remedy_and_exit_with_two() {
 
 #[test]
 fn a_closed_pipe_ends_the_run_without_a_fuss() {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_vaerr"))
+    let mut child = program::vaerr()
         .args(["run", "--input", "synthetic:seconds=0,fps=10,size=160x120", "--engine", "reference", "--json"])
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

@@ -6,6 +6,8 @@ mod capture;
 mod cli;
 mod display;
 mod long_run;
+mod program;
 mod real_video;
 mod students;
+mod targets;
 mod tidy;
