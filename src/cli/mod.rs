@@ -7,7 +7,7 @@ mod models;
 mod run;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::Bundle;
+use crate::model::{Bundle, Precision};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,7 +27,7 @@ struct Cli {
 enum Command {
     /// Read a camera picture stream, a video, pictures, or the built-in rendered face.
     Run(run::Args),
-    /// List, check or show model bundles.
+    /// List, check, show or convert model bundles.
     Models(models::Args),
     /// Say what this machine and this build can do.
     Doctor(doctor::Args),
@@ -41,6 +41,14 @@ enum Outcome {
 
 fn bundle(dir: Option<&PathBuf>) -> Result<Bundle> {
     dir.map_or_else(Bundle::shipped, |d| Bundle::load(d))
+}
+
+fn precision(text: &str) -> Result<Precision> {
+    match text {
+        "fp32" => Ok(Precision::Fp32),
+        "int8" => Ok(Precision::Int8),
+        other => Err(Error::usage(format!("--precision is {other:?}, expected fp32 or int8"))),
+    }
 }
 
 fn print_json(value: &serde_json::Value) -> Result<()> {
