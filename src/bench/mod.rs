@@ -110,11 +110,7 @@ fn contenders(bundle: &Bundle, plan: &Plan) -> Result<(Vec<Contender>, Skipped)>
     let (mut all, mut skipped) = (Vec::new(), Vec::new());
     let wanted = |name: &str| plan.engines.is_empty() || plan.engines.iter().any(|n| n == name);
     for entry in ENGINES.iter().filter(|e| wanted(e.name)) {
-        let opened = match (entry.unavailable)() {
-            Some(why) => Err(Error::unsupported(why)),
-            None => bundle.student(entry.preferred).and_then(|s| (entry.open)(&s)),
-        };
-        match opened {
+        match entry.open_on(bundle, None) {
             Ok(engine) => all.push(Contender::new(engine, &bundle.manifest().student, plan.batch)),
             Err(e) if plan.engines.is_empty() => skipped.push((entry.name, e.to_string())),
             Err(e) => return Err(e.at(format!("engine {}", entry.name))),

@@ -9,7 +9,7 @@ mod run;
 pub mod targets;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::Bundle;
+use crate::model::{Bundle, Precision};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -33,7 +33,7 @@ enum Command {
     Run(run::Args),
     /// Time the engines on this machine side by side.
     Bench(bench::Args),
-    /// List, check or show model bundles.
+    /// List, check, show or convert model bundles.
     Models(models::Args),
     /// List the boards this program is built for, or show one.
     Targets(targets::Args),
@@ -59,6 +59,14 @@ fn interruptible() -> Result<Arc<AtomicBool>> {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
     Ok(stop)
+}
+
+fn precision(text: &str) -> Result<Precision> {
+    match text {
+        "fp32" => Ok(Precision::Fp32),
+        "int8" => Ok(Precision::Int8),
+        other => Err(Error::usage(format!("--precision is {other:?}, expected fp32 or int8"))),
+    }
 }
 
 fn print_json(value: &serde_json::Value) -> Result<()> {

@@ -3,7 +3,7 @@
 use super::{Outcome, bundle, print_json, print_text};
 use crate::engine::{self, Choice};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Bundle, Precision};
+use crate::model::{Bundle, Precision, tflite};
 use crate::spec::HEADS;
 use std::path::{Path, PathBuf};
 
@@ -35,6 +35,35 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
+    /// Write a bundle's student in another format.
+    Convert {
+        /// Folder of the bundle; the shipped one if not given.
+        dir: Option<PathBuf>,
+        #[arg(long)]
+        to: Format,
+        /// fp32 or int8.
+        #[arg(long, default_value = "int8")]
+        precision: String,
+        /// File to write; an existing one is replaced.
+        #[arg(long)]
+        out: PathBuf,
+    },
+}
+
+/// Formats that other runtimes read.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Format {
+    /// TensorFlow Lite (LiteRT), version 3; channels last.
+    Tflite,
+}
+
+fn convert(dir: Option<&PathBuf>, to: Format, precision: &str, out: &Path) -> Result<Outcome> {
+    let student = bundle(dir)?.student(super::precision(precision)?)?;
+    let bytes = match to {
+        Format::Tflite => tflite::write_student(&student),
+    };
+    std::fs::write(out, bytes).map_err(|e| Error::io("cannot be written").at(out.display()).caused_by(e))?;
+    Ok(Outcome::Done)
 }
 
 fn list(root: &Path, json: bool) -> Result<Outcome> {
@@ -111,5 +140,6 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
             }
             Ok(Outcome::Done)
         }
+        Action::Convert { dir, to, precision, out } => convert(dir.as_ref(), *to, precision, out),
     }
 }

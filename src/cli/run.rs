@@ -74,12 +74,7 @@ fn validate(args: &Args) -> Result<Request> {
     if !(0.01..=1000.0).contains(&args.fps) {
         return Err(Error::usage(format!("--fps is {}, expected 0.01 to 1000", args.fps)));
     }
-    let precision = match args.precision.as_deref() {
-        None => None,
-        Some("fp32") => Some(Precision::Fp32),
-        Some("int8") => Some(Precision::Int8),
-        Some(other) => return Err(Error::usage(format!("--precision is {other:?}, expected fp32 or int8"))),
-    };
+    let precision = args.precision.as_deref().map(super::precision).transpose()?;
     let choice = if args.engine == "auto" { Choice::Auto } else { Choice::Named(args.engine.clone()) };
     Ok(Request { choice, precision })
 }
