@@ -4,8 +4,10 @@ use crate::students;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::Duration;
+use vaerr::engine::simd::{Isa, Simd};
 use vaerr::engine::{Engine, reference::Reference};
 use vaerr::frame::Gray;
+use vaerr::model::Student;
 use vaerr::session::Session;
 use vaerr::spec::{CropRule, StudentSpec};
 
@@ -54,19 +56,35 @@ fn the_counter_sees_an_allocation() {
     assert!(allocations() > before);
 }
 
+/// Allocations of four readings, once four have warmed everything up.
+fn allocations_of_a_session(student: &Student, engine: &mut dyn Engine) -> u64 {
+    let mut session = Session::new(&student.spec, CropRule::FERPLUS, true);
+    let picture = Gray { width: 320, height: 240, data: (0..320 * 240).map(|i| (i * 7 % 251) as u8).collect() };
+    let mut read = |i: u64| {
+        let square = [60.0 + i as f32, 40.0, 90.0 + 11.0 * (i % 3) as f32];
+        session.step(engine, &picture, square, Duration::from_millis(40 * i)).unwrap();
+    };
+    (0..4).for_each(&mut read);
+    let before = allocations();
+    (4..8).for_each(&mut read);
+    allocations() - before
+}
+
 #[test]
 fn a_session_on_the_reference_engine_allocates_nothing_once_warm() {
     for student in [students::int8(&StudentSpec::small(), 1), students::fp32(&StudentSpec::small(), 1)] {
         let mut engine = Reference::open(&student).unwrap();
-        let mut session = Session::new(&student.spec, CropRule::FERPLUS, true);
-        let picture = Gray { width: 320, height: 240, data: (0..320 * 240).map(|i| (i * 7 % 251) as u8).collect() };
-        let mut read = |i: u64| {
-            let square = [60.0 + i as f32, 40.0, 90.0 + 11.0 * (i % 3) as f32];
-            session.step(&mut engine as &mut dyn Engine, &picture, square, Duration::from_millis(40 * i)).unwrap();
-        };
-        (0..4).for_each(&mut read);
-        let before = allocations();
-        (4..8).for_each(&mut read);
-        assert_eq!(allocations() - before, 0, "{:?}", student.precision());
+        assert_eq!(allocations_of_a_session(&student, &mut engine), 0, "{:?}", student.precision());
+    }
+}
+
+#[test]
+fn a_session_on_the_simd_engine_allocates_nothing_on_any_instruction_set() {
+    for spec in [StudentSpec::small(), students::odd_spec(3, 17, 2)] {
+        let student = students::int8(&spec, 1);
+        for isa in Isa::available() {
+            let mut engine = Simd::open_with(&student, isa).unwrap();
+            assert_eq!(allocations_of_a_session(&student, &mut engine), 0, "{}", isa.name());
+        }
     }
 }
