@@ -7,6 +7,8 @@ the wall time of each step; a ratio is formed within a round, so that what slows
 
     benches/against.py [--rounds 40] [--steps 50] [--features tflite,tract] [--bundle models/vaerr-s] [--json FILE]
 
+Where the pinned ONNX Runtime for x86-64 is installed, a local copy of it that sees no AVX-512 runs too, beside our AVX2 kernels.
+
 The whole frame (detector, tracker, crop, step, filter on a rendered face at 640x480) and batches exist in our engines alone.
 """
 
@@ -60,6 +62,14 @@ def onnx_runtime(bundle):
         keep.append(onnxruntime.OrtValue.ortvalue_from_shape_and_type(sink.shape, np.float32, "cpu", 0))
         binding.bind_ortvalue_output(sink.name, keep[-1])
     return lambda count: timed(lambda: session.run_with_iobinding(binding), count)
+
+
+def serve_onnx_runtime(bundle):
+    """Answers `step N` on standard input as the bench server does, for a copy of ONNX Runtime in a process of its own."""
+    run = onnx_runtime(bundle)
+    for line in sys.stdin:
+        cpu, each = run(int(line.split()[-1]))
+        print("ok", cpu, *each, flush=True)
 
 
 def litert(server):
@@ -145,6 +155,8 @@ def machine():
 
 
 def main():
+    if sys.argv[1:2] == ["serve-onnx"]:
+        return serve_onnx_runtime(Path(sys.argv[2]))
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--rounds", type=int, default=40)
     arguments.add_argument("--steps", type=int, default=50)
@@ -160,6 +172,8 @@ def main():
     versions = f"ONNX Runtime {onnxruntime.__version__}", f"LiteRT {peers.version('ai-edge-litert')} XNNPACK"
     field = {k: ours(server, f"step {k} 1") for k in quick}
     field |= {versions[0]: onnx_runtime(arguments.bundle), versions[1]: litert(server)}
+    if capped := peers.onnxruntime_without_avx512():
+        field[f"{versions[0]} on AVX2"] = ours(peers.Peer(__file__, capped, "serve-onnx", arguments.bundle), "step")
     result = {"machine": machine(), "versions": versions}
     result["step"] = table("Student step, int8", race(field, arguments.rounds, arguments.steps), base)
     few = max(arguments.rounds // 8, 3), max(arguments.steps // 10, 3)

@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,27 @@ def build_server(features):
     return next(m["executable"] for m in made if m.get("executable") and m["target"]["name"] == "step_server")
 
 
+# ONNX Runtime 1.32.0's one test of the CPUID bit for AVX-512 in MLAS, and the same test of no bit at all. It has no option that
+# limits the instruction set of its int8 kernels.
+AVX512_TEST = bytes.fromhex("41f7c200000100740e4c89c048f7d0a8e0")
+NO_TEST = bytes.fromhex("41f7c200000000740e4c89c048f7d0a8e0")
+
+
+def onnxruntime_without_avx512():
+    """Folder of a local copy of ONNX Runtime whose MLAS sees no AVX-512, and so takes its AVX2 kernels; None where the pinned
+    wheel is another build, as on aarch64."""
+    installed = Path(importlib.metadata.distribution("onnxruntime").locate_file("onnxruntime"))
+    copy = ROOT / "target/peers-avx2"
+    library = next(installed.glob("capi/onnxruntime_pybind11_state*.so"))
+    code = library.read_bytes()
+    if code.count(AVX512_TEST) != 1:
+        return None
+    if not copy.is_dir():
+        shutil.copytree(installed, copy / "onnxruntime")
+        (copy / library.relative_to(installed.parent)).write_bytes(code.replace(AVX512_TEST, NO_TEST))
+    return copy
+
+
 class Server:
     """Our engines in a process of their own: one line asked, one line answered."""
 
@@ -45,8 +67,11 @@ class Server:
         library = ROOT / "target/fetched-by-.ci-tflite"
         here = "arm64" if os.uname().machine == "aarch64" else "amd64"
         environment["LD_LIBRARY_PATH"] = f"{library / here}:{environment.get('LD_LIBRARY_PATH', '')}"
+        self.start([program, "serve", str(bundle)], environment)
+
+    def start(self, command, environment):
         pipe = subprocess.PIPE
-        self.process = subprocess.Popen([program, "serve", str(bundle)], stdin=pipe, stdout=pipe, text=True, env=environment)
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
 
     def ask(self, line):
         """Sends a command; gives the words of the answer."""
@@ -56,3 +81,10 @@ class Server:
         if not answer or answer[0] != "ok":
             raise RuntimeError(f"{line}: {' '.join(answer) or 'the server went away'}")
         return answer[1:]
+
+
+class Peer(Server):
+    """A script of ours as the server, with other packages before the usual ones."""
+
+    def __init__(self, script, packages, *arguments):
+        self.start([sys.executable, str(script), *map(str, arguments)], {**os.environ, "PYTHONPATH": str(packages)})
