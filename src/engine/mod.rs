@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::frame::Gray;
 use crate::model::{Bundle, Precision, Student};
 use crate::preprocess::Ring;
-use crate::spec::{CropRule, HEADS};
+use crate::spec::{CropRule, HEADS, StudentSpec};
 
 /// One causal step of the student on explicit state, so that a stream can move between engines.
 pub trait Engine: Send {
@@ -38,6 +38,11 @@ pub trait Engine: Send {
     /// As [`Engine::step`]; some of the states may then have been replaced, so a caller that will try again keeps a copy.
     fn step_batch(&mut self, streams: &mut [Stream<'_>]) -> Result<()> {
         streams.iter_mut().try_for_each(|s| self.step(s.ring, s.hidden, s.logits))
+    }
+
+    /// Whether it runs on a device that can be lost in mid-stream, so that another engine should stand ready.
+    fn on_device(&self) -> bool {
+        false
     }
 
     /// The engine's own way from a whole picture to logits, if it has one.
@@ -91,6 +96,19 @@ pub struct EngineEntry {
     pub unavailable: fn() -> Option<String>,
     /// Opens it on a student.
     pub open: fn(&Student) -> Result<Box<dyn Engine>>,
+}
+
+impl EngineEntry {
+    /// Opens it on a bundle; `precision` overrides its preference.
+    ///
+    /// # Errors
+    /// If it cannot run in this build on this machine, or refuses the student.
+    pub fn open_on(&self, bundle: &Bundle, precision: Option<Precision>) -> Result<Box<dyn Engine>> {
+        match (self.unavailable)() {
+            Some(why) => Err(Error::unsupported(why).at(format!("engine {}", self.name))),
+            None => bundle.student(precision.unwrap_or(self.preferred)).and_then(|s| (self.open)(&s)),
+        }
+    }
 }
 
 /// All engines in the order `auto` tries them.
@@ -166,11 +184,7 @@ pub fn open(bundle: &Bundle, choice: &Choice, precision: Option<Precision>) -> R
         if matches!(choice, Choice::Named(name) if name != entry.name) {
             continue;
         }
-        let attempt = match (entry.unavailable)() {
-            Some(why) => Err(Error::unsupported(why).at(format!("engine {}", entry.name))),
-            None => bundle.student(precision.unwrap_or(entry.preferred)).and_then(|s| (entry.open)(&s)),
-        };
-        match attempt {
+        match entry.open_on(bundle, precision) {
             Ok(engine) => return Ok(Opened { engine, passed_over }),
             Err(e) if *choice == Choice::Auto => passed_over.push((entry.name, e.to_string())),
             Err(e) => return Err(e),
@@ -179,16 +193,23 @@ pub fn open(bundle: &Bundle, choice: &Choice, precision: Option<Precision>) -> R
     match choice {
         Choice::Named(name) => Err(Error::usage(format!("there is no engine named {name:?}"))
             .remedy(format!("engines: auto, {}", ENGINES.iter().map(|e| e.name).collect::<Vec<_>>().join(", ")))),
-        Choice::Auto => Err(Error::unsupported(format!(
-            "no engine can run this model: {}",
-            passed_over.iter().map(|(n, w)| format!("{n}: {w}")).collect::<Vec<_>>().join("; ")
-        ))),
+        Choice::Auto => Err(none_can(&passed_over)),
     }
+}
+
+/// The error of a choice of engines that all refused.
+pub(crate) fn none_can(passed_over: &[(&'static str, String)]) -> Error {
+    let why: Vec<_> = passed_over.iter().map(|(name, why)| format!("{name}: {why}")).collect();
+    Error::unsupported(format!("no engine can run this model: {}", why.join("; ")))
 }
 
 /// Checks the lengths every engine is given.
 pub(crate) fn check_lengths(student: &Student, ring: &[u8], hidden: &[f32]) -> Result<()> {
-    let spec = &student.spec;
+    check_shape(&student.spec, ring, hidden)
+}
+
+/// The same for engines that keep no student.
+pub(crate) fn check_shape(spec: &StudentSpec, ring: &[u8], hidden: &[f32]) -> Result<()> {
     let want = spec.ring * spec.size_px * spec.size_px;
     if ring.len() != want {
         return Err(Error::input(format!("ring has {} bytes, expected {want}", ring.len())));

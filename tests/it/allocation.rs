@@ -58,7 +58,8 @@ fn the_counter_sees_an_allocation() {
 
 /// Allocations of four readings, once four have warmed everything up.
 fn allocations_of_a_session(student: &Student, engine: &mut dyn Engine) -> u64 {
-    let mut session = Session::new(&student.spec, CropRule::FERPLUS, true);
+    let rule = CropRule { size_px: student.spec.size_px, detail_px: 16, ..CropRule::FERPLUS };
+    let mut session = Session::new(&student.spec, rule, true);
     let picture = Gray { width: 320, height: 240, data: (0..320 * 240).map(|i| (i * 7 % 251) as u8).collect() };
     let mut read = |i: u64| {
         let square = [60.0 + i as f32, 40.0, 90.0 + 11.0 * (i % 3) as f32];
@@ -72,7 +73,10 @@ fn allocations_of_a_session(student: &Student, engine: &mut dyn Engine) -> u64 {
 
 #[test]
 fn a_session_on_the_reference_engine_allocates_nothing_once_warm() {
-    for student in [students::int8(&StudentSpec::small(), 1), students::fp32(&StudentSpec::small(), 1)] {
+    let odd = students::odd_spec(3, 17, 2);
+    for student in
+        [students::int8(&StudentSpec::small(), 1), students::fp32(&StudentSpec::small(), 1), students::int8(&odd, 1)]
+    {
         let mut engine = Reference::open(&student).unwrap();
         assert_eq!(allocations_of_a_session(&student, &mut engine), 0, "{:?}", student.precision());
     }
