@@ -4,6 +4,8 @@
 pub mod cuda;
 pub mod reference;
 pub mod simd;
+#[cfg(feature = "tflite")]
+pub mod tflite;
 #[cfg(feature = "tract")]
 pub mod tract;
 
@@ -132,6 +134,20 @@ pub const ENGINES: &[EngineEntry] = &[
         open: |s| Ok(Box::new(tract::Tract::open(s)?)),
         #[cfg(not(feature = "tract"))]
         open: |_| Err(Error::unsupported("engine tract is not in this build").remedy("rebuild with --features tract")),
+    },
+    EngineEntry {
+        name: "tflite",
+        about: "TensorFlow Lite 2.9 with XNNPACK",
+        preferred: Precision::Int8,
+        gap: |_| None,
+        #[cfg(feature = "tflite")]
+        unavailable: || None,
+        #[cfg(not(feature = "tflite"))]
+        unavailable: || Some("this build lacks it; run .ci/tflite and rebuild with --features tflite".into()),
+        #[cfg(feature = "tflite")]
+        open: |s| Ok(Box::new(tflite::Tflite::open(s)?)),
+        #[cfg(not(feature = "tflite"))]
+        open: |_| Err(Error::unsupported("engine tflite is not in this build").remedy("rebuild with --features tflite")),
     },
     EngineEntry {
         name: "reference",

@@ -154,3 +154,12 @@ fn a_session_on_the_simd_engine_allocates_nothing_on_any_instruction_set() {
         }
     }
 }
+
+#[cfg(feature = "tflite")]
+#[test]
+fn a_session_on_tflite_allocates_nothing_of_ours() {
+    for student in [students::int8(&StudentSpec::small(), 1), students::fp32(&StudentSpec::small(), 1)] {
+        let mut engine = vaerr::engine::tflite::Tflite::open(&student).unwrap();
+        assert_eq!(allocations_of_a_session(&student, &mut engine), 0, "{:?}", student.precision());
+    }
+}
