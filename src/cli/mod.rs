@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 a check failed, 2 an error. What people read goes to standard error, data to standard output.
 
 mod doctor;
+mod kernels;
 mod models;
 mod run;
 pub mod targets;
@@ -32,6 +33,8 @@ enum Command {
     Models(models::Args),
     /// List the boards this program is built for, or show one.
     Targets(targets::Args),
+    /// Compile CUDA kernels ahead for a board, or see those kept on this machine.
+    Kernels(kernels::Args),
     /// Say what this machine and this build can do.
     Doctor(doctor::Args),
 }
@@ -67,6 +70,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Models(args) => models::run(&args),
         Command::Targets(args) => targets::run(&args),
+        Command::Kernels(args) => kernels::run(&args),
         Command::Doctor(args) => doctor::run(&args),
     };
     match done {

@@ -91,6 +91,19 @@ pub struct EngineEntry {
 /// All engines in the order `auto` tries them.
 pub const ENGINES: &[EngineEntry] = &[
     EngineEntry {
+        name: "cuda",
+        about: "our int8 kernels on an NVIDIA GPU, the same to the bit as the reference",
+        preferred: Precision::Int8,
+        #[cfg(feature = "cuda")]
+        unavailable: cuda::unavailable,
+        #[cfg(not(feature = "cuda"))]
+        unavailable: || Some("this build lacks it; rebuild with --features cuda".into()),
+        #[cfg(feature = "cuda")]
+        open: cuda::open,
+        #[cfg(not(feature = "cuda"))]
+        open: |_| Err(Error::unsupported("engine cuda is not in this build").remedy("rebuild with --features cuda")),
+    },
+    EngineEntry {
         name: "tract",
         about: "portable CPU engine (tract-onnx)",
         preferred: Precision::Fp32,
