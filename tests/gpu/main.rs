@@ -7,5 +7,6 @@ mod students;
 
 mod driver;
 mod nvrtc;
+mod real;
 mod sass;
 mod under;
