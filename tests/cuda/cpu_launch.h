@@ -4,7 +4,7 @@ namespace cucpu {
 
 enum { GUARD_BYTES = 4096, GUARD = 0xa5 };
 struct Allocation { unsigned char *base; size_t bytes; };
-inline std::vector<Allocation> allocations;
+static std::vector<Allocation> allocations;
 
 inline bool guards_hold(const Allocation &a) {
 #ifdef CUCPU_ASAN
@@ -135,22 +135,22 @@ extern "C" void vaerr_sizes(unsigned *out) {
   out[0] = sizeof(Model), out[1] = sizeof(Layer), out[2] = sizeof(Step), out[3] = sizeof(Stream);
 }
 
-extern "C" int vaerr_knows(const char *name) {
+static decltype(cucpu::kernel) find_kernel(const char *name, size_t length) {
   for (const cucpu::Named &k : cucpu::KERNELS)
-    if (!strcmp(k.name, name)) return 1;
-  return 0;
+    if (strlen(k.name) == length && !memcmp(k.name, name, length)) return k.function;
+  return nullptr;
 }
 
+extern "C" int vaerr_knows(const char *name, size_t length) { return find_kernel(name, length) != nullptr; }
+
 // Null, or what went wrong.
-extern "C" const char *vaerr_launch(const char *name, unsigned grid, unsigned threads, size_t shared_bytes, int cooperative,
-                                    int reverse, const unsigned char *model, unsigned char *arena, unsigned char *io,
+extern "C" const char *vaerr_launch(const char *name, size_t length, unsigned grid, unsigned threads, size_t shared_bytes,
+                                    int cooperative, int reverse, const unsigned char *model, unsigned char *arena, unsigned char *io,
                                     int layer, int streams) {
   using namespace cucpu;
   static std::vector<Block> blocks;
   fault.clear();
-  kernel = nullptr;
-  for (const Named &k : KERNELS)
-    if (!strcmp(k.name, name)) kernel = k.function;
+  kernel = find_kernel(name, length);
   if (!kernel) return "no such kernel";
   if (grid == 0 || threads == 0 || threads > 1024 || shared_bytes > 48 << 10) return "invalid launch configuration";
   arguments = {model, arena, io, layer, streams};

@@ -70,15 +70,16 @@ struct Block {
 
 enum { STACK_BYTES = 64 << 10 };
 
-inline Fibre *current;
-inline void *scheduler_sp, *scheduler_fake_stack;
-inline ucontext_t scheduler_context;
-inline const void *scheduler_stack;
-inline size_t scheduler_stack_bytes;
-inline dim3 grid_dim, block_dim;
-inline std::string fault;
-inline void (*kernel)(const unsigned char *, unsigned char *, unsigned char *, int, int);
-inline struct { const unsigned char *model; unsigned char *arena, *io; int layer, streams; } arguments;
+// Static, not inline: several builds of the shim may be loaded into one process.
+static Fibre *current;
+[[maybe_unused]] static void *scheduler_sp, *scheduler_fake_stack;
+[[maybe_unused]] static ucontext_t scheduler_context;
+[[maybe_unused]] static const void *scheduler_stack;
+[[maybe_unused]] static size_t scheduler_stack_bytes;
+static dim3 grid_dim, block_dim;
+static std::string fault;
+static void (*kernel)(const unsigned char *, unsigned char *, unsigned char *, int, int);
+static struct { const unsigned char *model; unsigned char *arena, *io; int layer, streams; } arguments;
 
 extern "C" void cucpu_swap(void **save, void *to);
 #if defined(__x86_64__)

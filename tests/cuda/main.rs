@@ -3,5 +3,8 @@
 #[path = "../it/students.rs"]
 mod students;
 
+mod faults;
+mod frames;
+mod layers;
 mod shim;
 mod steps;

@@ -2,7 +2,7 @@
 
 use libloading::Library;
 use std::collections::HashMap;
-use std::ffi::{CStr, CString, c_char, c_int, c_uchar, c_uint};
+use std::ffi::{CStr, c_char, c_int, c_uchar, c_uint};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,7 +12,8 @@ use vaerr::engine::cuda::kernels;
 use vaerr::error::{Error, Result};
 
 type LaunchFn = unsafe extern "C" fn(
-    *const c_char,
+    *const u8,
+    usize,
     c_uint,
     c_uint,
     usize,
@@ -93,13 +94,13 @@ impl Kernels {
     }
 
     fn run(&self, launch: &Launch, at: [*mut u8; 3], reverse: bool) -> Result<()> {
-        let name = CString::new(launch.kernel).map_err(|e| Error::device("kernel name").caused_by(e))?;
         let _guard = self.guard();
         // SAFETY: the signature is that of cpu_launch.h, the buffers are alive and the lock is held.
         let fault = unsafe {
             let run = self.library.get::<LaunchFn>(b"vaerr_launch").map_err(|e| Error::device("shim").caused_by(e))?;
             let fault = run(
-                name.as_ptr(),
+                launch.kernel.as_ptr(),
+                launch.kernel.len(),
                 launch.grid,
                 launch.block,
                 launch.shared_bytes as usize,
@@ -214,11 +215,10 @@ impl Device for ShimDevice {
     }
 
     fn resident_blocks(&mut self, launch: &Launch) -> Result<u32> {
-        let name = CString::new(launch.kernel).map_err(|e| Error::device("kernel name").caused_by(e))?;
-        // SAFETY: the function reads a string.
+        // SAFETY: the function reads as many bytes as it is told.
         let known = unsafe {
-            let knows = self.kernels.library.get::<unsafe extern "C" fn(*const c_char) -> c_int>(b"vaerr_knows");
-            knows.map_err(|e| Error::device("shim").caused_by(e))?(name.as_ptr()) != 0
+            let knows = self.kernels.library.get::<unsafe extern "C" fn(*const u8, usize) -> c_int>(b"vaerr_knows");
+            knows.map_err(|e| Error::device("shim").caused_by(e))?(launch.kernel.as_ptr(), launch.kernel.len()) != 0
         };
         if known { Ok(self.options.resident) } else { Err(Error::device("no such kernel").at(launch.kernel)) }
     }

@@ -111,3 +111,19 @@ fn a_batch_is_the_same_as_its_streams_alone() {
         }
     }
 }
+
+#[test]
+#[ignore = "for the run under the sanitizers"]
+fn every_form_runs_once() {
+    for (name, student) in cases() {
+        let want = expected(&student, 2, 9);
+        for (form, reverse, options) in variants().into_iter().filter(|v| !v.1 || name == "odd") {
+            let mut engine = engine(&student, form, reverse, options);
+            let (mut h, mut y) = (vec![0.0; student.spec.hidden], [0.0; HEADS]);
+            for (ring, want) in want.rings.iter().zip(&want.outputs) {
+                engine.step(ring, &mut h, &mut y).unwrap();
+                assert!((&h, &y) == (&want.0, &want.1), "{name} {form:?} {options:?}");
+            }
+        }
+    }
+}

@@ -36,6 +36,7 @@ impl Inputs {
         let mut entry =
             StreamEntry { slot: slot as i32, oldest: oldest as i32, source: CROP_HELD, ..StreamEntry::default() };
         if let Some(crop) = newest {
+            self.align();
             entry.source = CROP_GIVEN;
             entry.crop = (map.inputs_at() + self.bytes.len()) as u64;
             let end = self.bytes.len() + map.plane_bytes();
