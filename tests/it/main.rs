@@ -5,6 +5,7 @@ mod bundle;
 mod capture;
 mod cli;
 mod display;
+mod kernels;
 mod long_run;
 mod program;
 mod real_video;
