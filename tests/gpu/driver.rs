@@ -13,9 +13,11 @@ fn stand_in(define: &str) -> PathBuf {
     let text = format!("{shim}\n{sources}\n{launch}\n#line 1 \"stand_in.h\"\n{}", include_str!("stand_in.h"));
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("stand-in{define}"));
     let (source, library) = (folder.join("source.cpp"), folder.join("libcuda.so.1"));
+    let part = folder.join(format!("{}.part", std::process::id()));
     if std::fs::read_to_string(&source).is_ok_and(|t| t == text) && library.exists() {
         return folder;
     }
+    let _ = std::fs::remove_file(&library);
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(&source, text).unwrap();
     let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
@@ -28,6 +30,7 @@ fn stand_in(define: &str) -> PathBuf {
         .output();
     let out = out.unwrap();
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    std::fs::rename(&part, &library).unwrap();
     folder
 }
 

@@ -167,7 +167,7 @@ int cuModuleLoadDataEx(void **out, const void *image, unsigned, int *, void **va
 int cuModuleGetFunction(Function **out, void *, const char *name) {
   ENTERED; STRIKE;
   if (current->recording) complain("a function loaded while recording");
-  if (!vaerr_knows(name)) return 500;
+  if (!vaerr_knows(name, strlen(name))) return 500;
   *out = &(current->functions[name] = Function{name, 48 << 10});
   return 0;
 }
@@ -183,7 +183,7 @@ static int launch(Function *f, unsigned grid, unsigned block, unsigned shared, v
   int layer = *(int *)arguments[3], streams = *(int *)arguments[4];
   std::string name = f->name;
   queue([=] {
-    if (const char *what = vaerr_launch(name.c_str(), grid, block, shared, cooperative, 0, model, arena, io, layer, streams)) complain(what);
+    if (const char *what = vaerr_launch(name.c_str(), name.size(), grid, block, shared, cooperative, 0, model, arena, io, layer, streams)) complain(what);
   });
   return 0;
 }
