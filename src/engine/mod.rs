@@ -111,13 +111,30 @@ impl EngineEntry {
     }
 }
 
+/// Why our own kernels leave fp32 to others.
+const INT8_ALONE: &str = "its kernels are int8 alone";
+
 /// All engines in the order `auto` tries them.
 pub const ENGINES: &[EngineEntry] = &[
+    EngineEntry {
+        name: "cuda",
+        about: "our int8 kernels on an NVIDIA GPU, the same to the bit as the reference",
+        preferred: Precision::Int8,
+        gap: |p| (p == Precision::Fp32).then_some(INT8_ALONE),
+        #[cfg(feature = "cuda")]
+        unavailable: cuda::unavailable,
+        #[cfg(not(feature = "cuda"))]
+        unavailable: || Some("this build lacks it; rebuild with --features cuda".into()),
+        #[cfg(feature = "cuda")]
+        open: cuda::open,
+        #[cfg(not(feature = "cuda"))]
+        open: |_| Err(Error::unsupported("engine cuda is not in this build").remedy("rebuild with --features cuda")),
+    },
     EngineEntry {
         name: "simd",
         about: "our int8 kernels for the CPU at hand, the same to the bit as the reference",
         preferred: Precision::Int8,
-        gap: |p| (p == Precision::Fp32).then_some(simd::NO_FP32),
+        gap: |p| (p == Precision::Fp32).then_some(INT8_ALONE),
         unavailable: || None,
         open: |s| Ok(Box::new(simd::Simd::open(s)?)),
     },

@@ -1,5 +1,6 @@
 //! A stream outlives its engines: no frame is lost or read twice, and every bit is that of the reference alone.
 
+mod pipeline;
 mod script;
 mod streams;
 
@@ -303,6 +304,18 @@ fn faces_and_sessions_must_be_as_many() {
     let mut failover = open(&[&script]).failover;
     let e = failover.step(&Default::default(), &[], &mut streams::sessions(&student, 1), ms(0)).unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Usage);
+}
+
+#[test]
+fn what_a_device_holds_of_a_stream_is_not_believed_after_a_step_elsewhere() {
+    let student = student();
+    let script = Arc::new(Script { frame_path: true, ..Script::sound("cuda", &student) });
+    let mut run = Run::new(&student, script.open().unwrap().into());
+    let moments = steady(9, 1, 40);
+    for (i, (&moment, want)) in moments.iter().zip(&by_reference(&student, &moments)).enumerate() {
+        let found = if i % 3 == 1 { run.step_one(moment) } else { run.step(moment).unwrap().1 };
+        assert_eq!(&found, want, "frame {i}");
+    }
 }
 
 fn any_fault() -> impl Strategy<Value = Option<Fault>> {

@@ -86,6 +86,14 @@ impl Run {
         Ok((done.engine, done.estimates.iter().map(bits).collect()))
     }
 
+    /// The next frame's first face by its crop, on a reference engine of its own.
+    pub fn step_one(&mut self, (time, _): Moment) -> Vec<Bits> {
+        let mut engine = Reference::open(&student()).unwrap();
+        let (picture, face) = (picture(self.frame), face(self.frame, 0));
+        self.frame += 1;
+        vec![bits(&self.sessions[0].step(&mut engine, &picture, face.square, time).unwrap())]
+    }
+
     /// Reads every moment, lets background work end after each, and checks each frame against the reference; gives the
     /// engine of each.
     pub fn check(&mut self, student: &Student, moments: &[Moment]) -> Vec<&'static str> {
