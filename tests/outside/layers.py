@@ -165,9 +165,9 @@ def main():
     arguments.add_argument("--rings", type=int, default=24)
     arguments.add_argument("--bundle", type=Path, default=ROOT / "models/vaerr-s")
     arguments = arguments.parse_args()
-    model = onnx.load(arguments.bundle / "student-int8.onnx")
+    model = onnx.shape_inference.infer_shapes(onnx.load(arguments.bundle / "student-int8.onnx"))
     channels, size = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim][1:3]
-    shapes = [[d.dim_value for d in s] for s in inferred_shapes(model)]
+    shapes = [[d.dim_value for d in s] for s in layer_shapes(model)]
     with tempfile.TemporaryDirectory() as folder:
         server = peers.Server(arguments.bundle)
         given = rings(arguments.rings, channels, size)
@@ -192,10 +192,9 @@ def main():
     sys.exit(not held)
 
 
-def inferred_shapes(model):
+def layer_shapes(model):
     """Dimensions after the batch of every layer's output."""
-    known = onnx.shape_inference.infer_shapes(model)
-    by_name = {v.name: v.type.tensor_type.shape.dim for v in known.graph.value_info}
+    by_name = {v.name: v.type.tensor_type.shape.dim for v in model.graph.value_info}
     return [by_name[name][1:] for name in layer_names(model)[1:]]
 
 
