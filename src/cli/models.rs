@@ -59,14 +59,11 @@ fn list(root: &Path, json: bool) -> Result<Outcome> {
 
 /// Checks a bundle; the lines say what held.
 pub(super) fn check(bundle: &Bundle) -> (Vec<String>, bool) {
-    let mut lines = vec![format!(
-        "ok      {}: manifest, lengths and SHA-256 of {} files",
-        bundle.place(),
-        bundle.manifest().files.len()
-    )];
+    let mut lines =
+        vec![format!("ok      {}: manifest, lengths and SHA-256 of {} files", bundle.place(), bundle.names().count())];
     let mut good = true;
     for entry in engine::ENGINES.iter().filter(|e| (e.unavailable)().is_none()) {
-        for precision in [Precision::Fp32, Precision::Int8] {
+        for precision in [Precision::Fp32, Precision::Int8].into_iter().filter(|p| bundle.has(*p)) {
             let spec = &bundle.manifest().student;
             let trial = engine::open(bundle, &Choice::Named(entry.name.into()), Some(precision)).and_then(|mut o| {
                 let ring = vec![spec.input_zero_point; spec.ring * spec.size_px * spec.size_px];

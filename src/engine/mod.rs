@@ -127,6 +127,11 @@ pub struct Opened {
     pub passed_over: Vec<(&'static str, String)>,
 }
 
+/// The arithmetic that the engine prefers, or the other where a build leaves that student out.
+fn preferred(entry: &EngineEntry, bundle: &Bundle) -> Precision {
+    if bundle.has(entry.preferred) { entry.preferred } else { Precision::Int8 }
+}
+
 /// Opens an engine on a bundle. `precision` overrides the engine's preference.
 ///
 /// # Errors
@@ -139,7 +144,7 @@ pub fn open(bundle: &Bundle, choice: &Choice, precision: Option<Precision>) -> R
         }
         let attempt = match (entry.unavailable)() {
             Some(why) => Err(Error::unsupported(why).at(format!("engine {}", entry.name))),
-            None => bundle.student(precision.unwrap_or(entry.preferred)).and_then(|s| (entry.open)(&s)),
+            None => bundle.student(precision.unwrap_or(preferred(entry, bundle))).and_then(|s| (entry.open)(&s)),
         };
         match attempt {
             Ok(engine) => return Ok(Opened { engine, passed_over }),
