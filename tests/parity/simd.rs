@@ -3,7 +3,7 @@
 use crate::{cases, rings, students};
 use vaerr::engine::reference::{Reference, Trace};
 use vaerr::engine::simd::{Isa, Simd};
-use vaerr::engine::{Engine, simd};
+use vaerr::engine::Engine;
 use vaerr::error::ErrorKind;
 use vaerr::model::{Bundle, ConvI8, Precision, Student, Trunk};
 use vaerr::quant;
