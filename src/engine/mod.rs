@@ -3,6 +3,7 @@
 #[cfg(feature = "cuda")]
 pub mod cuda;
 pub mod reference;
+pub mod simd;
 #[cfg(feature = "tract")]
 pub mod tract;
 
@@ -10,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::frame::Gray;
 use crate::model::{Bundle, Precision, Student};
 use crate::preprocess::Ring;
-use crate::spec::{CropRule, HEADS};
+use crate::spec::{CropRule, HEADS, StudentSpec};
 
 /// One causal step of the student on explicit state, so that a stream can move between engines.
 pub trait Engine: Send {
@@ -87,6 +88,8 @@ pub struct EngineEntry {
     pub about: &'static str,
     /// The arithmetic it prefers when the user does not choose.
     pub preferred: Precision,
+    /// Why it never runs this arithmetic, if so; opening it then is an error of the kind `Unsupported`.
+    pub gap: fn(Precision) -> Option<&'static str>,
     /// Why it cannot run in this build on this machine, if so.
     pub unavailable: fn() -> Option<String>,
     /// Opens it on a student.
@@ -109,9 +112,18 @@ impl EngineEntry {
 /// All engines in the order `auto` tries them.
 pub const ENGINES: &[EngineEntry] = &[
     EngineEntry {
+        name: "simd",
+        about: "our int8 kernels for the CPU at hand, the same to the bit as the reference",
+        preferred: Precision::Int8,
+        gap: |p| (p == Precision::Fp32).then_some(simd::NO_FP32),
+        unavailable: || None,
+        open: |s| Ok(Box::new(simd::Simd::open(s)?)),
+    },
+    EngineEntry {
         name: "tract",
         about: "portable CPU engine (tract-onnx)",
         preferred: Precision::Fp32,
+        gap: |_| None,
         #[cfg(feature = "tract")]
         unavailable: || None,
         #[cfg(not(feature = "tract"))]
@@ -125,6 +137,7 @@ pub const ENGINES: &[EngineEntry] = &[
         name: "reference",
         about: "naive, exact to the specification; the oracle of every other engine",
         preferred: Precision::Int8,
+        gap: |_| None,
         unavailable: || None,
         open: |s| Ok(Box::new(reference::Reference::open(s)?)),
     },
@@ -176,7 +189,11 @@ pub(crate) fn none_can(passed_over: &[(&'static str, String)]) -> Error {
 
 /// Checks the lengths every engine is given.
 pub(crate) fn check_lengths(student: &Student, ring: &[u8], hidden: &[f32]) -> Result<()> {
-    let spec = &student.spec;
+    check_shape(&student.spec, ring, hidden)
+}
+
+/// The same for engines that keep no student.
+pub(crate) fn check_shape(spec: &StudentSpec, ring: &[u8], hidden: &[f32]) -> Result<()> {
     let want = spec.ring * spec.size_px * spec.size_px;
     if ring.len() != want {
         return Err(Error::input(format!("ring has {} bytes, expected {want}", ring.len())));

@@ -26,13 +26,14 @@ pub struct Cropper {
     strip: Vec<u16>,
 }
 
+/// One direction of a resampling.
 #[derive(Debug, Clone, Default)]
-struct Taps {
+pub(crate) struct Taps {
     /// Source index of each output pixel's first tap, may be negative.
-    first: Vec<i64>,
+    pub(crate) first: Vec<i64>,
     /// `per_output` weights for each output pixel.
-    weights: Vec<i32>,
-    per_output: usize,
+    pub(crate) weights: Vec<i32>,
+    pub(crate) per_output: usize,
 }
 
 impl Taps {
@@ -79,12 +80,13 @@ impl Cropper {
         self.size_px
     }
 
-    /// Resamples the square `[x, y, side]` of `image` into `out` (`size_px * size_px` bytes).
-    ///
-    /// A square that is not finite, or has no area, or an empty picture, gives a black crop.
-    pub fn crop_into(&mut self, image: &Gray, [x, y, side]: [f32; 3], out: &mut [u8]) {
-        let size = self.size_px;
-        debug_assert_eq!(out.len(), size * size);
+    /// Whether it obeys `rule`.
+    pub(crate) fn obeys(&self, rule: &CropRule) -> bool {
+        (self.size_px, self.detail_px) == (rule.size_px, rule.detail_px)
+    }
+
+    /// Computes the taps of the square `[x, y, side]` of `image`; false where [`Cropper::crop_into`] gives a black crop.
+    pub(crate) fn aim(&mut self, image: &Gray, [x, y, side]: [f32; 3]) -> bool {
         let usable = x.is_finite()
             && y.is_finite()
             && side.is_finite()
@@ -93,11 +95,28 @@ impl Cropper {
             && x.abs() < 1e7
             && y.abs() < 1e7;
         if !usable || image.width == 0 || image.height == 0 {
+            return false;
+        }
+        self.columns.fill(f64::from(x), f64::from(side), self.size_px, self.detail_px);
+        self.rows.fill(f64::from(y), f64::from(side), self.size_px, self.detail_px);
+        true
+    }
+
+    /// The columns' and the rows' taps of the last [`Cropper::aim`].
+    pub(crate) fn taps(&self) -> (&Taps, &Taps) {
+        (&self.columns, &self.rows)
+    }
+
+    /// Resamples the square `[x, y, side]` of `image` into `out` (`size_px * size_px` bytes).
+    ///
+    /// A square that is not finite, or has no area, or an empty picture, gives a black crop.
+    pub fn crop_into(&mut self, image: &Gray, square: [f32; 3], out: &mut [u8]) {
+        let size = self.size_px;
+        debug_assert_eq!(out.len(), size * size);
+        if !self.aim(image, square) {
             out.fill(0);
             return;
         }
-        self.columns.fill(f64::from(x), f64::from(side), size, self.detail_px);
-        self.rows.fill(f64::from(y), f64::from(side), size, self.detail_px);
         let row_at = |j: i64| j.clamp(0, image.height as i64 - 1) as usize;
         let top = row_at(self.rows.first[0]);
         let bottom = row_at(self.rows.first[size - 1] + self.rows.per_output as i64 - 1);

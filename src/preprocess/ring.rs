@@ -38,6 +38,11 @@ impl Ring {
         self.empty = other.empty;
     }
 
+    /// Whether no crop was pushed since it was made or cleared.
+    pub fn is_empty(&self) -> bool {
+        self.empty
+    }
+
     /// All crops, oldest first.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes

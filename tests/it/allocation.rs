@@ -5,6 +5,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::Duration;
 use vaerr::Result;
+use vaerr::engine::simd::{Isa, Simd};
 use vaerr::engine::{Engine, FaceStep, FramePath, reference::Reference};
 use vaerr::face::TrackedFace;
 use vaerr::frame::Gray;
@@ -109,27 +110,49 @@ fn of_three_faces(student: &Student, engine: Box<dyn Engine>) -> u64 {
     allocations() - before
 }
 
+/// Allocations of four readings, once four have warmed everything up.
+fn allocations_of_a_session(student: &Student, engine: &mut dyn Engine) -> u64 {
+    let rule = CropRule { size_px: student.spec.size_px, detail_px: 16, ..CropRule::FERPLUS };
+    let mut session = Session::new(&student.spec, rule, true);
+    let picture = picture();
+    let mut read = |i: u64| {
+        session.step(engine, &picture, square(i, 1), Duration::from_millis(40 * i)).unwrap();
+    };
+    (0..4).for_each(&mut read);
+    let before = allocations();
+    (4..8).for_each(&mut read);
+    allocations() - before
+}
+
 #[test]
 fn three_faces_a_frame_allocate_nothing_once_warm() {
     let student = students::int8(&StudentSpec::small(), 1);
     let reference = || Reference::open(&student).unwrap();
     assert_eq!(of_three_faces(&student, Box::new(reference())), 0);
+    let simd = Simd::open(&student).unwrap();
+    assert_eq!(of_three_faces(&student, Box::new(simd)), 0);
     let by_picture = ByPicture(reference(), Cropper::for_rule(&CropRule::FERPLUS));
     assert_eq!(of_three_faces(&student, Box::new(by_picture)), 0);
 }
 
 #[test]
 fn a_session_on_the_reference_engine_allocates_nothing_once_warm() {
-    for student in [students::int8(&StudentSpec::small(), 1), students::fp32(&StudentSpec::small(), 1)] {
+    let odd = students::odd_spec(3, 17, 2);
+    for student in
+        [students::int8(&StudentSpec::small(), 1), students::fp32(&StudentSpec::small(), 1), students::int8(&odd, 1)]
+    {
         let mut engine = Reference::open(&student).unwrap();
-        let mut session = Session::new(&student.spec, CropRule::FERPLUS, true);
-        let picture = picture();
-        let mut read = |i: u64| {
-            session.step(&mut engine, &picture, square(i, 1), Duration::from_millis(40 * i)).unwrap();
-        };
-        (0..4).for_each(&mut read);
-        let before = allocations();
-        (4..8).for_each(&mut read);
-        assert_eq!(allocations() - before, 0, "{:?}", student.precision());
+        assert_eq!(allocations_of_a_session(&student, &mut engine), 0, "{:?}", student.precision());
+    }
+}
+
+#[test]
+fn a_session_on_the_simd_engine_allocates_nothing_on_any_instruction_set() {
+    for spec in [StudentSpec::small(), students::odd_spec(3, 17, 2)] {
+        let student = students::int8(&spec, 1);
+        for isa in Isa::available() {
+            let mut engine = Simd::open_with(&student, isa).unwrap();
+            assert_eq!(allocations_of_a_session(&student, &mut engine), 0, "{}", isa.name());
+        }
     }
 }

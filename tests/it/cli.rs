@@ -1,9 +1,10 @@
 //! The program as a user meets it.
 
-use std::process::{Command, Output, Stdio};
+use crate::program;
+use std::process::{Output, Stdio};
 
 fn vaerr(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_vaerr")).args(args).stdin(Stdio::null()).output().unwrap()
+    program::vaerr().args(args).stdin(Stdio::null()).output().unwrap()
 }
 
 fn stdout(o: &Output) -> String {
@@ -57,7 +58,7 @@ fn bad_arguments_name_the_remedy_and_exit_with_two() {
 
 #[test]
 fn a_closed_pipe_ends_the_run_without_a_fuss() {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_vaerr"))
+    let mut child = program::vaerr()
         .args(["run", "--input", "synthetic:seconds=0,fps=10,size=160x120", "--engine", "reference", "--json"])
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -111,5 +112,22 @@ fn a_damaged_model_fails_the_check_and_is_never_run() {
         let o = vaerr(&command);
         assert_eq!(o.status.code(), Some(2));
         assert!(stderr(&o).contains("is damaged"), "{}", stderr(&o));
+    }
+}
+
+#[test]
+fn bench_compares_engines_and_refuses_what_it_cannot_run() {
+    let run = |more: &[&str]| vaerr(&[&["bench", "--rounds", "1", "--round-ms", "0"], more].concat());
+    let table = run(&["--engine", "reference", "--batch", "1,2"]);
+    assert!(table.status.success(), "{}", stderr(&table));
+    assert_eq!(stdout(&table).matches("p99.9").count(), 2);
+    let report: serde_json::Value = serde_json::from_slice(&run(&["--engine", "reference", "--json"]).stdout).unwrap();
+    let row = &report["tables"][0]["rows"][0];
+    assert_eq!(row["engine"], "reference");
+    assert!(row["step_us"]["p50"].as_f64().unwrap() > 1.0 && row["ratio"]["median"] == 1.0);
+    for (more, want) in [(["--engine", "warp"], "engines: "), (["--batch", "65"], "1 to 64")] {
+        let o = run(&more);
+        assert_eq!(o.status.code(), Some(2));
+        assert!(stderr(&o).contains(want), "{}", stderr(&o));
     }
 }

@@ -7,6 +7,8 @@ mod cli;
 mod display;
 mod failover;
 mod long_run;
+mod program;
 mod real_video;
 mod students;
+mod targets;
 mod tidy;

@@ -1,0 +1,11 @@
+//! The CUDA kernels, run on the CPU by a shim, against the reference: to the bit.
+
+#[path = "../it/students.rs"]
+mod students;
+
+mod failover;
+mod faults;
+mod frames;
+mod layers;
+mod shim;
+mod steps;
