@@ -4,6 +4,7 @@
 
 mod bench;
 mod doctor;
+mod kernels;
 mod models;
 mod run;
 pub mod targets;
@@ -37,6 +38,8 @@ enum Command {
     Models(models::Args),
     /// List the boards this program is built for, or show one.
     Targets(targets::Args),
+    /// Compile CUDA kernels ahead for a board, or see those kept on this machine.
+    Kernels(kernels::Args),
     /// Say what this machine and this build can do.
     Doctor(doctor::Args),
 }
@@ -91,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Models(args) => models::run(&args),
         Command::Targets(args) => targets::run(&args),
+        Command::Kernels(args) => kernels::run(&args),
         Command::Doctor(args) => doctor::run(&args),
     };
     match done {

@@ -4,7 +4,7 @@ use super::{Outcome, bundle, print_json, print_text};
 use crate::engine::{self, Choice};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Bundle, Precision, tflite};
-use crate::spec::HEADS;
+use crate::spec::{HEADS, Manifest};
 use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
@@ -107,6 +107,15 @@ pub(super) fn check(bundle: &Bundle) -> (Vec<String>, bool) {
         bundle.manifest().files.len()
     )];
     let mut good = true;
+    if let Some(file) = bundle.file(Manifest::TFLITE) {
+        let agrees = bundle.student(Precision::Int8).is_ok_and(|s| tflite::write_student(&s) == file);
+        good &= agrees;
+        lines.push(format!(
+            "{} {}: what student-int8.onnx gives",
+            if agrees { "ok     " } else { "FAILED " },
+            Manifest::TFLITE
+        ));
+    }
     for entry in engine::ENGINES.iter().filter(|e| (e.unavailable)().is_none()) {
         for precision in [Precision::Fp32, Precision::Int8] {
             let what = format!("engine {} {}", entry.name, precision.name());

@@ -57,7 +57,7 @@ pub(super) fn all() -> Result<Vec<Target>> {
 }
 
 /// A shipped board by name, or a board file.
-fn find(board: &str) -> Result<Target> {
+pub(super) fn find(board: &str) -> Result<Target> {
     if board.ends_with(".toml") {
         let text = std::fs::read_to_string(board).map_err(|e| Error::usage("cannot be read").at(board).caused_by(e))?;
         return Target::parse(board, &text);

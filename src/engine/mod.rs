@@ -4,6 +4,8 @@
 pub mod cuda;
 pub mod reference;
 pub mod simd;
+#[cfg(feature = "tflite")]
+pub mod tflite;
 #[cfg(feature = "tract")]
 pub mod tract;
 
@@ -109,13 +111,30 @@ impl EngineEntry {
     }
 }
 
+/// Why our own kernels leave fp32 to others.
+const INT8_ALONE: &str = "its kernels are int8 alone";
+
 /// All engines in the order `auto` tries them.
 pub const ENGINES: &[EngineEntry] = &[
+    EngineEntry {
+        name: "cuda",
+        about: "our int8 kernels on an NVIDIA GPU, the same to the bit as the reference",
+        preferred: Precision::Int8,
+        gap: |p| (p == Precision::Fp32).then_some(INT8_ALONE),
+        #[cfg(feature = "cuda")]
+        unavailable: cuda::unavailable,
+        #[cfg(not(feature = "cuda"))]
+        unavailable: || Some("this build lacks it; rebuild with --features cuda".into()),
+        #[cfg(feature = "cuda")]
+        open: cuda::open,
+        #[cfg(not(feature = "cuda"))]
+        open: |_| Err(Error::unsupported("engine cuda is not in this build").remedy("rebuild with --features cuda")),
+    },
     EngineEntry {
         name: "simd",
         about: "our int8 kernels for the CPU at hand, the same to the bit as the reference",
         preferred: Precision::Int8,
-        gap: |p| (p == Precision::Fp32).then_some(simd::NO_FP32),
+        gap: |p| (p == Precision::Fp32).then_some(INT8_ALONE),
         unavailable: || None,
         open: |s| Ok(Box::new(simd::Simd::open(s)?)),
     },
@@ -132,6 +151,20 @@ pub const ENGINES: &[EngineEntry] = &[
         open: |s| Ok(Box::new(tract::Tract::open(s)?)),
         #[cfg(not(feature = "tract"))]
         open: |_| Err(Error::unsupported("engine tract is not in this build").remedy("rebuild with --features tract")),
+    },
+    EngineEntry {
+        name: "tflite",
+        about: "TensorFlow Lite 2.9 with XNNPACK",
+        preferred: Precision::Int8,
+        gap: |_| None,
+        #[cfg(feature = "tflite")]
+        unavailable: || None,
+        #[cfg(not(feature = "tflite"))]
+        unavailable: || Some("this build lacks it; run .ci/tflite and rebuild with --features tflite".into()),
+        #[cfg(feature = "tflite")]
+        open: |s| Ok(Box::new(tflite::Tflite::open(s)?)),
+        #[cfg(not(feature = "tflite"))]
+        open: |_| Err(Error::unsupported("engine tflite is not in this build").remedy("rebuild with --features tflite")),
     },
     EngineEntry {
         name: "reference",

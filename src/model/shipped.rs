@@ -1,7 +1,8 @@
 //! The bundle that travels inside the program, so that it runs from any folder without a download.
 
-use super::Bundle;
+use super::{Bundle, onnx, tflite};
 use crate::error::{Error, Result};
+use crate::spec::Manifest;
 
 macro_rules! shipped {
     ($file:literal) => {
@@ -22,6 +23,8 @@ impl Bundle {
         Self::from_parts("embedded vaerr-s", manifest, |name| match name {
             "student.onnx" => Ok(shipped!("student.onnx").to_vec()),
             "student-int8.onnx" => Ok(shipped!("student-int8.onnx").to_vec()),
+            // Not carried, because it can be made; the manifest's digest holds it to what was exported.
+            Manifest::TFLITE => Ok(tflite::write_student(&onnx::read_student(shipped!("student-int8.onnx"))?)),
             "card.md" => Ok(shipped!("card.md").to_vec()),
             _ => Err(Error::model("is not embedded").at(name)),
         })

@@ -66,7 +66,7 @@ fn a_fault_at_any_call_of_the_device_loses_no_frame_and_no_bit() {
         let sound = read(&student, faces, &mut engines(&student, mode, &none).failover);
         assert!(sound.iter().all(|f| f.0 == "cuda") && none.calls() > 20, "{}", none.calls());
         for call in 0..none.calls() {
-            // A frame makes an odd number of calls, so that over the frames each call fails in each way.
+            // The kinds take turns over the calls of all frames.
             let fault = Fault::ALL[(call % 4) as usize];
             let Started { mut failover, passed_over } = engines(&student, mode, &Faults::at(call, fault));
             let found = read(&student, faces, &mut failover);

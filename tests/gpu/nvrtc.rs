@@ -15,8 +15,15 @@ use vaerr::engine::cuda::{ptx, units};
 const LINES: &[(&str, &str, &[u32])] =
     &[("12", "libnvrtc.so.12", &[61, 62, 72, 75, 87, 90, 101]), ("13", "libnvrtc.so.13", &[110])];
 
-/// Loads and stores of spilled registers that a kernel may have; none has any.
-const SPILLS: usize = 0;
+/// Most loads and stores of spilled registers, as a share of a kernel's instructions. The wide tiles of dp4a hold 64 sums a thread, and the
+/// whole step joins five kernels; sm_62 spells dp4a out.
+fn most_spills(sm: u32) -> f32 {
+    match sm {
+        62 => 0.12,
+        0..75 => 0.05,
+        75.. => 0.005,
+    }
+}
 
 struct Built {
     sm: u32,
@@ -55,43 +62,37 @@ fn built() -> &'static [Built] {
 }
 
 fn build(compiler: &Nvrtc, unit: &Unit, sm: u32, tools: &Path) -> Built {
-    let compile = |form| compiler.compile(unit, Sm(sm), form).unwrap_or_else(|e| panic!("{e}"));
+    let start = std::time::Instant::now();
+    let made = compiler.compile_forms(unit, Sm(sm), &[Form::Cubin, Form::Ptx]).unwrap_or_else(|e| panic!("{e}"));
+    let took = start.elapsed().as_secs_f32();
     let dir = tempfile::tempdir().unwrap();
     let cubin = dir.path().join("k.cubin");
-    std::fs::write(&cubin, compile(Form::Cubin)).unwrap();
-    let kernels = sass::read(&tools.join("nvdisasm"), &cubin);
-    let ptx = String::from_utf8(compile(Form::Ptx)).unwrap();
-    println!("{} sm_{sm}: {} kernels by {}", unit.name, kernels.len(), compiler.version());
+    std::fs::write(&cubin, &made[0]).unwrap();
+    // The older disassembler ends with sm_90, the newer one begins with sm_75.
+    let newer = tools.with_file_name("13");
+    let kernels = sass::read(&if sm > 90 { newer } else { tools.to_owned() }.join("nvdisasm"), &cubin);
+    let ptx = String::from_utf8(made[1].clone()).unwrap();
+    println!("{} sm_{sm}: {} kernels by {} in {took:.1} s", unit.name, kernels.len(), compiler.version());
     Built { sm, ptxas: tools.join("ptxas"), ptx, kernels }
 }
 
-/// Kernels that convolve with this instruction, and whether the machine code has it.
-fn multiplier(kernel: &str) -> Option<(&'static str, u32)> {
-    let by_layer = kernel.starts_with("stem_") || kernel.starts_with("conv_");
-    let of = |suffix: &str| kernel.ends_with(suffix);
-    let step = kernel.starts_with("step_");
-    match () {
-        () if !by_layer && !step => None,
-        () if of("_dp4a") => Some(("IDP", 61)),
-        () if of("_mma75") => Some(("IMMA", 75)),
-        () if of("_mma80") => Some(("IMMA", 80)),
-        () => panic!("{kernel} multiplies by what?"),
+/// The form of the kernels that a GPU gets, and the instruction of its machine code.
+fn form(sm: u32) -> (&'static str, &'static str) {
+    match sm {
+        0..75 => ("_dp4a", "IDP"),
+        75..80 => ("_mma75", "IMMA"),
+        80.. => ("_mma80", "IMMA"),
     }
 }
 
 #[test]
-fn nvrtc_makes_every_kernel_that_a_gpu_can_run() {
+fn nvrtc_makes_every_kernel_in_the_best_form_of_the_gpu() {
     for b in built() {
-        let names: Vec<&str> = b.kernels.keys().map(String::as_str).collect();
-        let has =
-            |suffix: &str| ["stem", "conv", "step"].iter().all(|k| names.contains(&format!("{k}_{suffix}").as_str()));
-        let lacks = |suffix: &str| names.iter().all(|n| !n.ends_with(suffix));
-        assert!(has("dp4a"), "sm_{}: {names:?}", b.sm);
-        assert!(if b.sm >= 75 { has("mma75") } else { lacks("mma75") }, "sm_{}: {names:?}", b.sm);
-        assert!(if b.sm >= 80 { has("mma80") } else { lacks("mma80") }, "sm_{}: {names:?}", b.sm);
-        for name in ["cut", "recur", "read_out"] {
-            assert!(names.contains(&name), "sm_{}: {names:?}", b.sm);
-        }
+        let mut want: Vec<String> =
+            ["conv", "conv_wide", "step", "stem", "stem_wide"].map(|k| format!("{k}{}", form(b.sm).0)).into();
+        want.extend(["cut", "read_out", "recur"].map(str::to_owned));
+        want.sort_unstable();
+        assert!(b.kernels.keys().eq(&want), "sm_{}: {:?}", b.sm, b.kernels.keys());
     }
 }
 
@@ -99,8 +100,10 @@ fn nvrtc_makes_every_kernel_that_a_gpu_can_run() {
 fn nvrtc_convolutions_multiply_in_int8_and_never_fuse_a_float() {
     for b in built() {
         for (kernel, words) in &b.kernels {
-            let Some((name, from)) = multiplier(kernel) else { continue };
-            assert!(b.sm >= from, "{kernel} on sm_{}", b.sm);
+            let (suffix, name) = form(b.sm);
+            if !kernel.ends_with(suffix) {
+                continue;
+            }
             let integer = count(words, name);
             // sm_62 has no dp4a in hardware: its assembler spells it out in 16-bit multiplications.
             let emulated = if (b.sm, name) == (62, "IDP") { count(words, "XMAD") } else { 0 };
@@ -132,13 +135,21 @@ fn nvrtc_fuses_no_multiply_add_anywhere() {
 }
 
 #[test]
-fn nvrtc_spills_no_registers() {
+fn nvrtc_spills_few_registers() {
+    let mut wrong = Vec::new();
     for b in built() {
         for (kernel, words) in &b.kernels {
             let spills = count(words, "LDL") + count(words, "STL");
-            assert!(spills <= SPILLS, "{kernel} on sm_{}: {spills} loads and stores of local memory", b.sm);
+            let line = format!("sm_{} {kernel}: {spills} of {} instructions go to local memory", b.sm, words.len());
+            if spills > 0 {
+                println!("{line}");
+            }
+            if spills as f32 > most_spills(b.sm) * words.len() as f32 {
+                wrong.push(line);
+            }
         }
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[test]

@@ -94,6 +94,20 @@ fn square(i: u64, face: u32) -> [f32; 3] {
     [60.0 + i as f32, 40.0 * face as f32, 90.0 + 11.0 * (i % 3) as f32]
 }
 
+/// Allocations of four readings, once four have warmed everything up.
+fn allocations_of_a_session(student: &Student, engine: &mut dyn Engine) -> u64 {
+    let rule = CropRule { size_px: student.spec.size_px, detail_px: 16, ..CropRule::FERPLUS };
+    let mut session = Session::new(&student.spec, rule, true);
+    let picture = picture();
+    let mut read = |i: u64| {
+        session.step(engine, &picture, square(i, 1), Duration::from_millis(40 * i)).unwrap();
+    };
+    (0..4).for_each(&mut read);
+    let before = allocations();
+    (4..8).for_each(&mut read);
+    allocations() - before
+}
+
 /// Allocations of four frames after four others, each with three faces.
 fn of_three_faces(student: &Student, engine: Box<dyn Engine>) -> u64 {
     let mut engines = Failover::from(engine);
@@ -110,27 +124,12 @@ fn of_three_faces(student: &Student, engine: Box<dyn Engine>) -> u64 {
     allocations() - before
 }
 
-/// Allocations of four readings, once four have warmed everything up.
-fn allocations_of_a_session(student: &Student, engine: &mut dyn Engine) -> u64 {
-    let rule = CropRule { size_px: student.spec.size_px, detail_px: 16, ..CropRule::FERPLUS };
-    let mut session = Session::new(&student.spec, rule, true);
-    let picture = picture();
-    let mut read = |i: u64| {
-        session.step(engine, &picture, square(i, 1), Duration::from_millis(40 * i)).unwrap();
-    };
-    (0..4).for_each(&mut read);
-    let before = allocations();
-    (4..8).for_each(&mut read);
-    allocations() - before
-}
-
 #[test]
 fn three_faces_a_frame_allocate_nothing_once_warm() {
     let student = students::int8(&StudentSpec::small(), 1);
     let reference = || Reference::open(&student).unwrap();
     assert_eq!(of_three_faces(&student, Box::new(reference())), 0);
-    let simd = Simd::open(&student).unwrap();
-    assert_eq!(of_three_faces(&student, Box::new(simd)), 0);
+    assert_eq!(of_three_faces(&student, Box::new(Simd::open(&student).unwrap())), 0);
     let by_picture = ByPicture(reference(), Cropper::for_rule(&CropRule::FERPLUS));
     assert_eq!(of_three_faces(&student, Box::new(by_picture)), 0);
 }
@@ -154,5 +153,14 @@ fn a_session_on_the_simd_engine_allocates_nothing_on_any_instruction_set() {
             let mut engine = Simd::open_with(&student, isa).unwrap();
             assert_eq!(allocations_of_a_session(&student, &mut engine), 0, "{}", isa.name());
         }
+    }
+}
+
+#[cfg(feature = "tflite")]
+#[test]
+fn a_session_on_tflite_allocates_nothing_of_ours() {
+    for student in [students::int8(&StudentSpec::small(), 1), students::fp32(&StudentSpec::small(), 1)] {
+        let mut engine = vaerr::engine::tflite::Tflite::open(&student).unwrap();
+        assert_eq!(allocations_of_a_session(&student, &mut engine), 0, "{:?}", student.precision());
     }
 }

@@ -6,6 +6,7 @@ mod capture;
 mod cli;
 mod display;
 mod failover;
+mod kernels;
 mod long_run;
 mod program;
 mod real_video;

@@ -156,12 +156,12 @@ mod tests {
             &[Sm(87)]
         }
 
-        fn compile(&self, unit: &Unit, sm: Sm, form: Form) -> Result<Vec<u8>> {
+        fn compile_forms(&self, unit: &Unit, sm: Sm, forms: &[Form]) -> Result<Vec<Vec<u8>>> {
             self.runs.set(self.runs.get() + 1);
             if unit.source.is_empty() {
                 return Err(Error::dependency("k.cu(1): error"));
             }
-            Ok(format!("{} {sm} {form:?}", unit.source).into_bytes())
+            Ok(forms.iter().map(|form| format!("{} {sm} {form:?}", unit.source).into_bytes()).collect())
         }
     }
 

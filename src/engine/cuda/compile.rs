@@ -1,6 +1,6 @@
 //! What is compiled, for which GPUs and by what: the words that the compiler, the cache and the driver share.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::fmt;
@@ -103,11 +103,20 @@ pub trait Compiler {
     /// The GPUs that it compiles for, ascending.
     fn targets(&self) -> &[Sm];
 
-    /// Compiles one unit.
+    /// Compiles one unit, which takes seconds; `forms` of one run cost no more than one of them.
     ///
     /// # Errors
     /// With the compiler's own text, which names file and line.
-    fn compile(&self, unit: &Unit, sm: Sm, form: Form) -> Result<Vec<u8>>;
+    fn compile_forms(&self, unit: &Unit, sm: Sm, forms: &[Form]) -> Result<Vec<Vec<u8>>>;
+
+    /// The same for one form.
+    ///
+    /// # Errors
+    /// As [`Compiler::compile_forms`].
+    fn compile(&self, unit: &Unit, sm: Sm, form: Form) -> Result<Vec<u8>> {
+        let made = self.compile_forms(unit, sm, &[form])?;
+        made.into_iter().next().ok_or_else(|| Error::dependency("the compiler gave nothing"))
+    }
 }
 
 #[cfg(test)]

@@ -108,8 +108,8 @@ mod tests {
             &[Sm(75), Sm(87)]
         }
 
-        fn compile(&self, _: &Unit, sm: Sm, form: Form) -> Result<Vec<u8>> {
-            Ok(format!(".version 8.8\n.target {sm}\n// {form:?}\n").into_bytes())
+        fn compile_forms(&self, _: &Unit, sm: Sm, forms: &[Form]) -> Result<Vec<Vec<u8>>> {
+            Ok(forms.iter().map(|form| format!(".version 8.8\n.target {sm}\n// {form:?}\n").into_bytes()).collect())
         }
     }
 

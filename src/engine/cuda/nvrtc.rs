@@ -122,7 +122,7 @@ impl Compiler for Nvrtc {
         &self.targets
     }
 
-    fn compile(&self, unit: &Unit, sm: Sm, form: Form) -> Result<Vec<u8>> {
+    fn compile_forms(&self, unit: &Unit, sm: Sm, forms: &[Form]) -> Result<Vec<Vec<u8>>> {
         let program = OneProgram::create(&self.f, unit)?;
         let options = OPTIONS.iter().map(|o| (*o).to_owned()).chain([format!("--gpu-architecture={sm}")]);
         let options = options.map(|o| c_string(&o)).collect::<Result<Vec<_>>>()?;
@@ -137,10 +137,11 @@ impl Compiler for Nvrtc {
                 .at(unit.name)
                 .caused_by(log));
         }
-        match form {
+        let fetch = |form: &Form| match form {
             Form::Cubin => program.fetch("nvrtcGetCUBIN", self.f.cubin),
             Form::Ptx => program.fetch("nvrtcGetPTX", self.f.ptx),
-        }
+        };
+        forms.iter().map(fetch).collect()
     }
 }
 

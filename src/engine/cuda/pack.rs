@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn every_weight_has_one_place() {
-        for (kernel, ring) in [(1, 1), (3, 2), (7, 5), (9, 3), (15, 16)] {
+        for (kernel, ring) in [(1usize, 1), (3, 2), (7, 5), (9, 3), (15, 16)] {
             let chunks = (ring * kernel * kernel.div_ceil(8)).div_ceil(4);
             let mut taps: Vec<usize> = (0..chunks * CHUNK).filter_map(|k| stem_tap(k, kernel, ring)).collect();
             taps.sort_unstable();

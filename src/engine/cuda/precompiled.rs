@@ -47,8 +47,8 @@ pub fn build(dir: &Path, units: &[Unit], sm: Sm, forms: &[Form], compiler: &dyn 
     std::fs::create_dir_all(dir).map_err(|e| unwritable(dir, e))?;
     let mut list = List { format: FORMAT, image: Vec::new() };
     for unit in units {
-        for &form in forms {
-            let bytes = compile(compiler, unit, sm, form)?;
+        for (&form, bytes) in forms.iter().zip(compiler.compile_forms(unit, sm, forms)?) {
+            let bytes = if form == Form::Ptx { lowered(unit, bytes)? } else { bytes };
             let file = format!("{}.{sm}.{}", unit.stem(), form.suffix());
             std::fs::write(dir.join(&file), &bytes).map_err(|e| unwritable(dir, e))?;
             list.image.push(Entry {
@@ -67,11 +67,7 @@ pub fn build(dir: &Path, units: &[Unit], sm: Sm, forms: &[Form], compiler: &dyn 
     Ok(list.image.iter().map(|e| dir.join(&e.file)).chain([dir.join(LIST)]).collect())
 }
 
-fn compile(compiler: &dyn Compiler, unit: &Unit, sm: Sm, form: Form) -> Result<Vec<u8>> {
-    let bytes = compiler.compile(unit, sm, form)?;
-    if form == Form::Cubin {
-        return Ok(bytes);
-    }
+fn lowered(unit: &Unit, bytes: Vec<u8>) -> Result<Vec<u8>> {
     let text =
         String::from_utf8(bytes).map_err(|e| Error::dependency("the compiler's PTX is not text").caused_by(e))?;
     ptx::lower_version(&text).map(String::into_bytes).map_err(|e| e.at(unit.name))
@@ -148,11 +144,12 @@ mod tests {
             &[]
         }
 
-        fn compile(&self, _: &Unit, sm: Sm, form: Form) -> Result<Vec<u8>> {
-            Ok(match form {
+        fn compile_forms(&self, _: &Unit, sm: Sm, forms: &[Form]) -> Result<Vec<Vec<u8>>> {
+            let one = |form: &Form| match form {
                 Form::Cubin => vec![1, 2, 3],
                 Form::Ptx => format!(".version 8.8\n.target {sm}\n.address_size 64\n").into_bytes(),
-            })
+            };
+            Ok(forms.iter().map(one).collect())
         }
     }
 

@@ -123,6 +123,8 @@ fn needs(statement: &str) -> Result<Option<Version>> {
 /// # Errors
 /// [`crate::ErrorKind::Unsupported`] if an instruction is not in the table.
 pub fn lower_version(text: &str) -> Result<String> {
+    // NVRTC counts the closing zero in.
+    let text = text.trim_end_matches('\0');
     let target = text.lines().find_map(|l| l.trim().strip_prefix(".target sm_")).unwrap_or("");
     let digits: String = target.chars().take_while(char::is_ascii_digit).collect();
     let sm = digits.parse().map(Sm).map_err(|e| Error::input("PTX names no target").caused_by(e))?;
@@ -134,7 +136,7 @@ pub fn lower_version(text: &str) -> Result<String> {
     }
     let relabel =
         |line: &str| if line.starts_with(".version ") { format!(".version {version}\n") } else { format!("{line}\n") };
-    Ok(text.trim_end_matches('\0').lines().map(relabel).collect())
+    Ok(text.lines().map(relabel).collect())
 }
 
 #[cfg(test)]
@@ -172,6 +174,7 @@ mod tests {
     fn only_the_version_line_changes() {
         let text = program(62, "\tret;");
         let lowered = lower_version(&text).unwrap();
+        assert_eq!(lower_version(&format!("{text}\0")).unwrap(), lowered);
         assert_eq!(lowered, text.replace(".version 8.8", ".version 6.4"));
     }
 
