@@ -99,6 +99,11 @@ pub struct EngineEntry {
 }
 
 impl EngineEntry {
+    /// The arithmetic that the engine prefers, or the other where a build leaves that student out.
+    fn preferred_on(&self, bundle: &Bundle) -> Precision {
+        if bundle.has(self.preferred) { self.preferred } else { Precision::Int8 }
+    }
+
     /// Opens it on a bundle; `precision` overrides its preference.
     ///
     /// # Errors
@@ -106,7 +111,7 @@ impl EngineEntry {
     pub fn open_on(&self, bundle: &Bundle, precision: Option<Precision>) -> Result<Box<dyn Engine>> {
         match (self.unavailable)() {
             Some(why) => Err(Error::unsupported(why).at(format!("engine {}", self.name))),
-            None => bundle.student(precision.unwrap_or(self.preferred)).and_then(|s| (self.open)(&s)),
+            None => bundle.student(precision.unwrap_or(self.preferred_on(bundle))).and_then(|s| (self.open)(&s)),
         }
     }
 }
