@@ -4,6 +4,7 @@
 mod students;
 
 mod failover;
+mod allocation;
 mod faults;
 mod frames;
 mod layers;
