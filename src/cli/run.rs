@@ -43,8 +43,7 @@ pub struct Args {
     /// Print nothing but the summary.
     #[arg(long, short)]
     quiet: bool,
-    /// Engine: auto, tract or reference. A named engine runs or fails; auto says why each was passed over.
-    #[arg(long, default_value = "auto")]
+    #[arg(long, default_value = "auto", help = engine_help())]
     engine: String,
     /// Arithmetic: fp32 or int8; the engine's own choice if not given.
     #[arg(long)]
@@ -55,6 +54,14 @@ pub struct Args {
     /// Frames a second of pictures, which carry no time of their own.
     #[arg(long, default_value_t = 25.0)]
     fps: f64,
+}
+
+fn engine_help() -> String {
+    let names: Vec<&str> = engine::ENGINES.iter().map(|e| e.name).collect();
+    format!(
+        "Engine: auto, or one of {}. A named engine runs or fails; auto takes the first that opens and says why each was passed over",
+        names.join(", ")
+    )
 }
 
 struct Request {

@@ -3,6 +3,7 @@
 #[cfg(feature = "cuda")]
 pub mod cuda;
 pub mod reference;
+pub mod simd;
 #[cfg(feature = "tract")]
 pub mod tract;
 
@@ -82,6 +83,8 @@ pub struct EngineEntry {
     pub about: &'static str,
     /// The arithmetic it prefers when the user does not choose.
     pub preferred: Precision,
+    /// Why it never runs this arithmetic, if so; opening it then is an error of the kind `Unsupported`.
+    pub gap: fn(Precision) -> Option<&'static str>,
     /// Why it cannot run in this build on this machine, if so.
     pub unavailable: fn() -> Option<String>,
     /// Opens it on a student.
@@ -94,6 +97,7 @@ pub const ENGINES: &[EngineEntry] = &[
         name: "cuda",
         about: "our int8 kernels on an NVIDIA GPU, the same to the bit as the reference",
         preferred: Precision::Int8,
+        gap: |p| (p == Precision::Fp32).then_some("the CUDA kernels are int8 only"),
         #[cfg(feature = "cuda")]
         unavailable: cuda::unavailable,
         #[cfg(not(feature = "cuda"))]
@@ -104,9 +108,18 @@ pub const ENGINES: &[EngineEntry] = &[
         open: |_| Err(Error::unsupported("engine cuda is not in this build").remedy("rebuild with --features cuda")),
     },
     EngineEntry {
+        name: "simd",
+        about: "our int8 kernels for the CPU at hand, the same to the bit as the reference",
+        preferred: Precision::Int8,
+        gap: |p| (p == Precision::Fp32).then_some(simd::NO_FP32),
+        unavailable: || None,
+        open: |s| Ok(Box::new(simd::Simd::open(s)?)),
+    },
+    EngineEntry {
         name: "tract",
         about: "portable CPU engine (tract-onnx)",
         preferred: Precision::Fp32,
+        gap: |_| None,
         #[cfg(feature = "tract")]
         unavailable: || None,
         #[cfg(not(feature = "tract"))]
@@ -120,6 +133,7 @@ pub const ENGINES: &[EngineEntry] = &[
         name: "reference",
         about: "naive, exact to the specification; the oracle of every other engine",
         preferred: Precision::Int8,
+        gap: |_| None,
         unavailable: || None,
         open: |s| Ok(Box::new(reference::Reference::open(s)?)),
     },
