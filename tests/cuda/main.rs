@@ -3,8 +3,8 @@
 #[path = "../it/students.rs"]
 mod students;
 
-mod failover;
 mod allocation;
+mod failover;
 mod faults;
 mod frames;
 mod layers;
