@@ -10,27 +10,32 @@ use vaerr::quant;
 use vaerr::render::Rng;
 use vaerr::spec::{ConvSpec, HEADS, StudentSpec};
 
-/// Steps both over `rings`, state and all; returns how many layer outputs were compared.
-fn compare(student: &Student, isa: Isa, rings: &[Vec<u8>], what: &str) -> usize {
-    let mut engine = Simd::open_with(student, isa).unwrap();
-    let mut oracle = Reference::open(student).unwrap();
+fn bits(v: &[f32]) -> Vec<u32> {
+    v.iter().map(|x| x.to_bits()).collect()
+}
+
+/// Steps every instruction set of this machine over `rings` beside the reference, state and all; returns how many layer outputs were
+/// compared on each.
+fn compare(student: &Student, rings: &[Vec<u8>], what: &str) -> usize {
     let Trunk::Int8(convs) = &student.trunk else { panic!("{what} is not int8") };
-    let (mut h, mut h0) = (vec![0.0; student.spec.hidden], vec![0.0; student.spec.hidden]);
-    let (mut y, mut y0) = ([0.0; HEADS], [0.0; HEADS]);
+    let mut oracle = Reference::open(student).unwrap();
+    let (mut h0, mut y0) = (vec![0.0; student.spec.hidden], [0.0; HEADS]);
+    let stream = |isa| (Simd::open_with(student, isa).unwrap(), h0.clone(), [0.0; HEADS]);
+    let mut streams: Vec<_> = Isa::available().map(stream).collect();
     let (mut trace, mut compared) = (Trace::default(), 0);
-    let bits = |v: &[f32]| v.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
     for (step, ring) in rings.iter().enumerate() {
-        engine.step(ring, &mut h, &mut y).unwrap();
         oracle.step_traced(ring, &mut h0, &mut y0, &mut trace).unwrap();
-        for (i, want) in trace.layers.iter().enumerate() {
-            let found: Vec<f32> = engine.layer(i).iter().map(|&v| f32::from(v) * convs[i].output_scale).collect();
-            assert_eq!(found.len(), want.len());
-            let wrong = found.iter().zip(want).filter(|(a, b)| a != b).count();
-            assert_eq!(wrong, 0, "{what} on {}, step {step}, layer {i}: {:?}", isa.name(), student.spec);
-            compared += want.len();
+        compared += trace.layers.iter().map(Vec::len).sum::<usize>();
+        for (engine, h, y) in &mut streams {
+            let what = format!("{what} on {}, step {step}", engine.isa().name());
+            engine.step(ring, h, y).unwrap();
+            for (i, (want, conv)) in trace.layers.iter().zip(convs).enumerate() {
+                let found: Vec<f32> = engine.layer(i).iter().map(|&v| f32::from(v) * conv.output_scale).collect();
+                let wrong = found.iter().zip(want).filter(|(a, b)| a != b).count();
+                assert!(found.len() == want.len() && wrong == 0, "{what}, layer {i}: {wrong} of {:?}", student.spec);
+            }
+            assert_eq!((bits(h), bits(y)), (bits(&h0), bits(&y0)), "{what}: state and logits");
         }
-        assert_eq!(bits(&h), bits(&h0), "{what} on {}: state after step {step}", isa.name());
-        assert_eq!(bits(&y), bits(&y0), "{what} on {}: logits of step {step}", isa.name());
     }
     compared
 }
@@ -41,10 +46,7 @@ fn every_instruction_set_is_bit_exact_over_a_stream() {
         println!("{}: {}", isa.name(), if isa.is_available() { "runs" } else { "this CPU lacks it" });
     }
     for (name, student) in cases().into_iter().filter(|(_, s)| s.precision() == Precision::Int8) {
-        let rings = rings(&student.spec, 6);
-        for isa in Isa::available() {
-            assert!(compare(&student, isa, &rings, name) > 0);
-        }
+        assert!(compare(&student, &rings(&student.spec, 6), name) > 0);
     }
 }
 
@@ -60,7 +62,7 @@ fn adversarial(rng: &mut Rng) -> Student {
     let spec = StudentSpec {
         convs: convs.collect(),
         ring: 1 + rng.below(16),
-        size_px: pick(rng, &[16, 17, 18, 19, 20, 23, 25, 29, 37, 41]),
+        size_px: pick(rng, &[16, 17, 18, 19, 20, 23, 25, 29]),
         input_zero_point: [0, 1, 127, 128, 255][rng.below(5)],
         hidden: pick(rng, &[1, 2, 7, 8, 9, 16, 23, 33]),
         ..StudentSpec::small()
@@ -96,19 +98,17 @@ fn harden(rng: &mut Rng, layer: &mut ConvI8, fan: usize) {
 #[test]
 fn a_million_random_layer_outputs_are_the_reference_s() {
     let seed = std::env::var("VAERR_TEST_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(11);
-    for isa in Isa::available() {
-        let mut rng = Rng::new(seed, 0);
-        let (mut compared, mut students) = (0, 0);
-        while compared < 1_000_000 {
-            let student = adversarial(&mut rng);
-            let len = student.spec.ring * student.spec.size_px * student.spec.size_px;
-            let two_level = (0..len).map(|_| if rng.below(2) == 0 { 0 } else { 255 }).collect();
-            let rings = [vec![255; len], two_level, (0..len).map(|_| rng.below(256) as u8).collect()];
-            compared += compare(&student, isa, &rings, &format!("student {students} of seed {seed}"));
-            students += 1;
-        }
-        println!("{}: {compared} outputs of {students} random students", isa.name());
+    let mut rng = Rng::new(seed, 0);
+    let (mut compared, mut students) = (0, 0);
+    while compared < 1_000_000 || students < 40 {
+        let student = adversarial(&mut rng);
+        let len = student.spec.ring * student.spec.size_px * student.spec.size_px;
+        let two_level = (0..len).map(|_| if rng.below(2) == 0 { 0 } else { 255 }).collect();
+        let rings = [vec![255; len], two_level, (0..len).map(|_| rng.below(256) as u8).collect()];
+        compared += compare(&student, &rings, &format!("student {students} of seed {seed}"));
+        students += 1;
     }
+    println!("{compared} outputs of {students} random students on each instruction set");
 }
 
 fn shipped(frames: usize) {
@@ -126,9 +126,7 @@ fn shipped(frames: usize) {
             ring.clone()
         })
         .collect();
-    for isa in Isa::available() {
-        assert!(compare(&student, isa, &rings, "the shipped student") > 0);
-    }
+    assert!(compare(&student, &rings, "the shipped student") > 0);
 }
 
 #[test]

@@ -58,6 +58,7 @@ impl Kernel {
 }
 
 /// Runs `$tile::<P, ..>` for the `$pixels` in hand.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! by_pixels {
     ($pixels:expr, $tile:expr, $kernel:ident; $($p:literal)*) => {
         match $pixels {
@@ -72,4 +73,5 @@ macro_rules! by_pixels {
         }
     };
 }
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(super) use by_pixels;
