@@ -2,7 +2,7 @@
 
 use crate::shim::{ShimBuffer, ShimDevice, ShimGraph, ShimOptions};
 use crate::steps::{FORMS, ring};
-use crate::students;
+use crate::{frames, students};
 use std::cell::Cell;
 use std::process::Command;
 use std::rc::Rc;
@@ -107,6 +107,25 @@ fn a_fault_at_any_call_leaves_the_state_and_the_next_step_is_right() {
                 break;
             }
         }
+    }
+}
+
+/// Three faces in two slots, so that a fault may fall between two launches of one picture.
+#[test]
+fn a_fault_at_any_call_of_a_picture_leaves_every_face() {
+    let student = students::int8(&students::odd_spec(3, 17, 2), 2);
+    for at in 1.. {
+        let left = Rc::new(Cell::new(i64::MAX));
+        let device = Failing { inner: ShimDevice::open(ShimOptions::default()).unwrap(), left: left.clone() };
+        let options = Options { mode: Mode::Persistent, slots: 2, ..Options::default() };
+        let mut engine = CudaEngine::with_form(device, FORMS[1], &student, options).unwrap();
+        left.set(at);
+        let faults = frames::faces_survive(&mut engine, &student);
+        if left.get() > 0 {
+            assert!(at > 20 && faults == 0);
+            break;
+        }
+        assert_eq!(faults, 1, "fault at call {at}");
     }
 }
 
