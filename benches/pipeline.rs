@@ -2,7 +2,8 @@
 
 use divan::Bencher;
 use vaerr::capture::{FrameSource, Next, synthetic::Synthetic};
-use vaerr::engine::{Choice, open};
+use vaerr::engine::simd::{Isa, Simd};
+use vaerr::engine::{Choice, Engine, open};
 use vaerr::face::{Detector, SeetaDetector};
 use vaerr::frame::{Frame, Gray};
 use vaerr::model::{Bundle, Precision};
@@ -45,6 +46,16 @@ fn crop(bencher: Bencher) {
 fn student_reference(bencher: Bencher, precision: Precision) {
     let bundle = Bundle::shipped().unwrap();
     let mut engine = open(&bundle, &Choice::Named("reference".into()), Some(precision)).unwrap().engine;
+    let (ring, mut hidden, mut logits) = (vec![90; 5 * 6400], vec![0.0; 128], [0.0; HEADS]);
+    bencher.bench_local(|| engine.step(&ring, &mut hidden, &mut logits).unwrap());
+}
+
+/// The whole step on each instruction set of this machine.
+#[divan::bench(args = Isa::available().map(Isa::name))]
+fn student_step(bencher: Bencher, isa: &str) {
+    let student = Bundle::shipped().unwrap().student(Precision::Int8).unwrap();
+    let isa = Isa::available().find(|i| i.name() == isa).unwrap();
+    let mut engine = Simd::open_with(&student, isa).unwrap();
     let (ring, mut hidden, mut logits) = (vec![90; 5 * 6400], vec![0.0; 128], [0.0; HEADS]);
     bencher.bench_local(|| engine.step(&ring, &mut hidden, &mut logits).unwrap());
 }

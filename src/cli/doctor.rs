@@ -1,9 +1,10 @@
 //! `vaerr doctor`.
 
-use super::{Outcome, models, print_json, print_text};
+use super::{Outcome, models, print_json, print_text, targets};
 use crate::engine::ENGINES;
 use crate::error::Result;
 use crate::model::Bundle;
+use crate::spec::Target;
 use std::process::{Command, Stdio};
 
 #[derive(clap::Args)]
@@ -46,6 +47,19 @@ fn cameras() -> (Vec<String>, bool) {
     (found, cfg!(feature = "v4l2"))
 }
 
+fn board_line((model, target): (String, Option<Target>)) -> String {
+    let file = target.map_or("no board file fits".into(), |t| format!("see `vaerr targets show {}`", t.name));
+    format!("board: {model} ({file})\n")
+}
+
+/// The GPU that our kernels would use, or why there is none.
+fn gpu() -> Result<String, String> {
+    #[cfg(feature = "cuda")]
+    return crate::engine::cuda::gpu();
+    #[cfg(not(feature = "cuda"))]
+    Err("this build does not look; rebuild with --features cuda".into())
+}
+
 fn has_ffmpeg() -> bool {
     let run = Command::new("ffmpeg")
         .arg("-version")
@@ -65,19 +79,23 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let engines: Vec<(&str, &str, Option<String>)> =
         ENGINES.iter().map(|e| (e.name, e.about, (e.unavailable)())).collect();
+    let board = targets::here();
     if args.json {
         let engine = |(name, about, why): &(&str, &str, Option<String>)| serde_json::json!({"name": name, "about": about, "unavailable": why});
         print_json(&serde_json::json!({
             "version": env!("CARGO_PKG_VERSION"), "arch": std::env::consts::ARCH, "threads": threads,
+            "board": board.as_ref().map(|b| &b.0), "target": board.as_ref().and_then(|b| b.1.as_ref()).map(|t| &t.name),
             "cpu_features": cpu_features(), "engines": engines.iter().map(engine).collect::<Vec<_>>(),
-            "ffmpeg": has_ffmpeg(), "cameras": cameras().0, "reads_cameras": cameras().1, "model_ok": good, "model_checks": checks,
+            "gpu": gpu().as_ref().ok(), "no_gpu": gpu().as_ref().err(), "ffmpeg": has_ffmpeg(), "cameras": cameras().0, "reads_cameras": cameras().1, "model_ok": good, "model_checks": checks,
         }))?;
     } else {
         let mut text = format!(
-            "vaerr {} on {}, {threads} threads\nCPU features: {}\nvideo files: {}\ncameras: {}\nengines, in the order auto tries them:\n",
+            "vaerr {} on {}, {threads} threads\n{}CPU features: {}\nGPU: {}\nvideo files: {}\ncameras: {}\nengines, in the order auto tries them:\n",
             env!("CARGO_PKG_VERSION"),
             std::env::consts::ARCH,
+            board.map_or(String::new(), board_line),
             cpu_features().join(" "),
+            gpu().unwrap_or_else(|why| format!("none for our kernels: {why}")),
             if has_ffmpeg() {
                 "yes, through ffmpeg"
             } else {

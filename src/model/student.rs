@@ -45,6 +45,29 @@ pub struct ConvI8 {
     pub requant: Vec<f32>,
 }
 
+impl ConvI8 {
+    /// Refuses weights and biases with which an accumulator could leave i32 on some input. No partial sum, in whatever order, then
+    /// leaves it either.
+    fn ensure_exact(&self, zero_point: i64) -> Result<()> {
+        let fan = self.weight.len() / self.bias.len();
+        for (o, (row, &bias)) in self.weight.chunks_exact(fan).zip(&self.bias).enumerate() {
+            let sum = |sign: i64| row.iter().map(|&w| (sign * i64::from(w)).max(0)).sum::<i64>();
+            let (up, down) = (sum(1), sum(-1));
+            let (least, most) =
+                (down * (zero_point - 255) - up * zero_point, up * (255 - zero_point) + down * zero_point);
+            let (bias, range) = (i64::from(bias), i64::from(i32::MIN)..=i64::from(i32::MAX));
+            if !range.contains(&(bias + least)) || !range.contains(&(bias + most)) {
+                return Err(Error::model(format!(
+                    "accumulator {o} can reach {} to {}, more than 32 bits hold",
+                    bias + least,
+                    bias + most
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The convolutions.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Trunk {
@@ -136,6 +159,8 @@ impl Student {
                             q.input_scale
                         )));
                     }
+                    let zero = if i == 0 { i64::from(self.spec.input_zero_point) } else { 0 };
+                    q.ensure_exact(zero).map_err(|e| e.at(format!("conv{i}")))?;
                     finite(format!("conv{i}.requant"), &q.requant)?;
                     for (o, (&w, &s)) in q.weight_scale.iter().zip(&q.requant).enumerate() {
                         if s != (q.input_scale * w) / q.output_scale || s <= 0.0 {

@@ -5,8 +5,17 @@
 //! operations. Nothing here may be contracted into fused multiply-adds.
 
 /// `clamp(rne(f32(acc) * scale), 0, 255)`: requantisation and ReLU in one.
+#[inline]
 pub fn requantize(acc: i32, scale: f32) -> u8 {
     (acc as f32 * scale).round_ties_even().clamp(0.0, 255.0) as u8
+}
+
+/// [`requantize`] to the bit, in steps that every instruction set has vectors for: below 2^22, adding and taking off 2^23 rounds half
+/// to even.
+#[inline]
+pub fn requantize_branchless(acc: i32, scale: f32) -> u8 {
+    const ROUND: f32 = 8_388_608.0;
+    ((acc as f32 * scale).clamp(0.0, 255.0) + ROUND - ROUND) as i32 as u8
 }
 
 /// The requantising factor, `f32(f32(input * weight) / output)` in that order. Stored in the model, never recomputed at run time.
@@ -31,6 +40,7 @@ pub fn quantize_bias(bias: f32, input_scale: f32, weight_scale: f32) -> i32 {
 }
 
 /// Sum of products in eight interleaved partial sums, joined as `((0+4)+(2+6)) + ((1+5)+(3+7))`.
+#[inline]
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut s = [0.0f32; 8];
     let (wide_a, rest_a) = a.as_chunks::<8>();
@@ -48,6 +58,7 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
 
 /// `e^x` by range reduction to `|r| <= ln 2 / 2` and a polynomial of degree 6; `x` is limited to [-87, 87].
 /// Largest relative error against f64 on a grid of 1/1024: 2.37e-7 (tested below 2.5e-7).
+#[inline]
 pub fn exp(x: f32) -> f32 {
     let x = x.clamp(-87.0, 87.0);
     let n = (x * std::f32::consts::LOG2_E).round_ties_even();
@@ -60,11 +71,13 @@ pub fn exp(x: f32) -> f32 {
 }
 
 /// Logistic function, `1 / (1 + exp(-x))`. Absolute error below 2e-7 (tested).
+#[inline]
 pub fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
 /// Hyperbolic tangent as `2 sigmoid(2x) - 1`. Absolute error below 3e-7 (tested).
+#[inline]
 pub fn tanh(x: f32) -> f32 {
     2.0 * sigmoid(2.0 * x) - 1.0
 }
@@ -95,6 +108,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn branchless_requantisation_is_the_same_to_the_bit(acc: i32, small in -5000i32..5000, scale in 1e-9f32..4.0, ties in 0i32..9) {
+            let power = 0.5f32.powi(ties);
+            for (acc, scale) in [(acc, scale), (small, scale), (small, power), (acc, power), (acc, f32::MAX), (small, 1e-40)] {
+                prop_assert_eq!(requantize_branchless(acc, scale), requantize(acc, scale), "{} {}", acc, scale);
+            }
+        }
+
         #[test]
         fn dot_agrees_with_f64(v in proptest::collection::vec((-2f32..2.0, -2f32..2.0), 0..70)) {
             let (a, b): (Vec<f32>, Vec<f32>) = v.into_iter().unzip();

@@ -5,9 +5,11 @@ mod manifest;
 mod output;
 mod reading;
 mod student;
+mod target;
 
 pub use crop::CropRule;
 pub use manifest::{Calibration, FileEntry, Manifest, Metrics, SplitMetrics};
 pub use output::{BINS, HEADS, Head, bin_center, bin_of, bin_width};
 pub use reading::{FaceState, NoFace, Reading};
 pub use student::{ConvSpec, StudentSpec};
+pub use target::{Camera, Cuda, Defaults, KERNEL_SMS, OLDEST_CUDA, Target};

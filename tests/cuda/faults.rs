@@ -1,131 +1,141 @@
 //! A device that fails at any call leaves the host as it was, and the next step is right again.
 
-use crate::shim::{ShimBuffer, ShimDevice, ShimGraph, ShimOptions};
+use crate::shim::{ShimDevice, ShimOptions};
 use crate::steps::{FORMS, ring};
 use crate::{frames, students};
-use std::cell::Cell;
 use std::process::Command;
-use std::rc::Rc;
-use vaerr::engine::cuda::device::{Buffers, Device, Launch, Memory};
 use vaerr::engine::cuda::engine::{CudaEngine, Mode, Options};
-use vaerr::engine::{Engine, reference::Reference};
-use vaerr::error::{Error, ErrorKind, Result};
+use vaerr::engine::cuda::fault::{Fault, Faults, Faulty};
+use vaerr::engine::{Engine, FaceStep, FramePath, reference::Reference};
+use vaerr::error::{ErrorKind, Result};
+use vaerr::frame::Gray;
 use vaerr::model::Student;
+use vaerr::preprocess::{Cropper, Ring};
 use vaerr::render::Rng;
-use vaerr::spec::HEADS;
+use vaerr::spec::{CropRule, HEADS, StudentSpec};
 
-/// Counts down to the call that fails; below zero none does.
-struct Failing {
-    inner: ShimDevice,
-    left: Rc<Cell<i64>>,
+/// What the host keeps of a stream of rings and of a face in pictures.
+#[derive(Clone, PartialEq)]
+struct Host {
+    stream: (Vec<f32>, [f32; HEADS]),
+    face: (Ring, Vec<f32>, [f32; HEADS]),
 }
 
-// SAFETY: the tests keep device and counter on one thread.
-unsafe impl Send for Failing {}
-
-impl Failing {
-    fn call(&self) -> Result<()> {
-        self.left.set(self.left.get() - 1);
-        if self.left.get() == 0 { Err(Error::device("injected")) } else { Ok(()) }
+impl Host {
+    fn new(spec: &StudentSpec) -> Self {
+        let (hidden, logits) = (vec![0.0; spec.hidden], [0.0; HEADS]);
+        let ring = Ring::new(spec.ring, spec.size_px);
+        Self { stream: (hidden.clone(), logits), face: (ring, hidden, logits) }
     }
 }
 
-impl Device for Failing {
-    type Buffer = ShimBuffer;
-    type Graph = ShimGraph;
+/// The inputs of step `i`: a ring, or a picture and a square in it.
+enum Input {
+    Ring(Vec<u8>),
+    Picture(Gray, [f32; 3]),
+}
 
-    fn describe(&self) -> String {
-        self.inner.describe()
+fn input(spec: &StudentSpec, i: usize, rng: &mut Rng) -> Input {
+    if i.is_multiple_of(2) {
+        return Input::Ring(ring(spec, i + 3, rng));
     }
+    let data = (0..40 * 30).map(|_| rng.below(256) as u8).collect();
+    Input::Picture(Gray { width: 40, height: 30, data }, [5.5, 3.0, 21.0])
+}
 
-    fn resident_blocks(&mut self, launch: &Launch) -> Result<u32> {
-        self.call()?;
-        self.inner.resident_blocks(launch)
-    }
+fn rule(spec: &StudentSpec) -> CropRule {
+    CropRule { size_px: spec.size_px, detail_px: 10, ..CropRule::FERPLUS }
+}
 
-    fn alloc(&mut self, bytes: usize, memory: Memory) -> Result<ShimBuffer> {
-        self.call()?;
-        self.inner.alloc(bytes, memory)
+fn attempt(engine: &mut CudaEngine<Faulty<ShimDevice>>, rule: &CropRule, input: &Input, host: &mut Host) -> Result<()> {
+    match input {
+        Input::Ring(ring) => engine.step(ring, &mut host.stream.0, &mut host.stream.1),
+        Input::Picture(picture, crop) => {
+            let (ring, hidden, logits) = &mut host.face;
+            engine.step_faces(picture, rule, &mut [FaceStep { stream: 1, crop: *crop, ring, hidden, logits }])
+        }
     }
+}
 
-    fn write(&mut self, buffer: &mut ShimBuffer, at: usize, bytes: &[u8]) -> Result<()> {
-        self.call()?;
-        self.inner.write(buffer, at, bytes)
+fn expect(oracle: &mut Reference, rule: &CropRule, input: &Input, want: &mut Host) {
+    match input {
+        Input::Ring(ring) => oracle.step(ring, &mut want.stream.0, &mut want.stream.1).unwrap(),
+        Input::Picture(picture, crop) => {
+            let (ring, hidden, logits) = &mut want.face;
+            ring.push(|out| Cropper::for_rule(rule).crop_into(picture, *crop, out));
+            oracle.step(ring.bytes(), hidden, logits).unwrap();
+        }
     }
+}
 
-    fn read(&mut self, buffer: &ShimBuffer, at: usize, into: &mut [u8]) -> Result<()> {
-        into.fill(0xee);
-        self.call()?;
-        self.inner.read(buffer, at, into)
+/// Four steps; one that fails is tried again, on a new device if the old one was lost. Gives the failures.
+fn run(student: &Student, options: Options, faults: &Faults, lost: bool) -> u32 {
+    let open = || {
+        let device = Faulty::open(faults, || ShimDevice::open(ShimOptions::default()))?;
+        CudaEngine::with_form(device, FORMS[0], student, options)
+    };
+    let rule = rule(&student.spec);
+    let mut oracle = Reference::open(student).unwrap();
+    let (mut host, mut want) = (Host::new(&student.spec), Host::new(&student.spec));
+    let (mut engine, mut failures, mut rng) = (None, 0, Rng::new(1, 0));
+    for i in 0..4 {
+        let input = input(&student.spec, i, &mut rng);
+        let before = host.clone();
+        let mut step = |host: &mut Host| {
+            let opened = engine.take().map_or_else(open, Ok)?;
+            attempt(engine.insert(opened), &rule, &input, host).inspect_err(|_| {
+                if lost {
+                    engine = None;
+                }
+            })
+        };
+        while let Err(e) = step(&mut host) {
+            assert!(e.kind() == ErrorKind::Device && e.to_string().contains("on purpose"), "{e}");
+            assert!(host == before, "a step that failed changed the host: {e}");
+            failures += 1;
+            assert_eq!(failures, 1, "{e}");
+        }
+        expect(&mut oracle, &rule, &input, &mut want);
+        assert!(host == want, "step {i} after {failures} failures");
     }
-
-    fn launch(&mut self, launch: &Launch, buffers: &Buffers<'_, ShimBuffer>) -> Result<()> {
-        self.call()?;
-        self.inner.launch(launch, buffers)
-    }
-
-    fn record(&mut self, launches: &[Launch], buffers: &Buffers<'_, ShimBuffer>) -> Result<ShimGraph> {
-        self.call()?;
-        self.inner.record(launches, buffers)
-    }
-
-    fn replay(&mut self, graph: &ShimGraph) -> Result<()> {
-        self.call()?;
-        self.inner.replay(graph)
-    }
+    failures
 }
 
 #[test]
-fn a_fault_at_any_call_leaves_the_state_and_the_next_step_is_right() {
+fn a_fault_at_any_call_leaves_the_host_as_it_was_and_the_next_step_is_right() {
     let student = students::int8(&students::odd_spec(3, 17, 2), 2);
     for mode in [Mode::Layers, Mode::Persistent] {
         let options = Options { mode, slots: 2, ..Options::default() };
-        for at in 1.. {
-            let left = Rc::new(Cell::new(at));
-            let inner = ShimDevice::open(ShimOptions::default()).unwrap();
-            let device = Failing { inner, left: left.clone() };
-            let Ok(mut engine) = CudaEngine::with_form(device, FORMS[0], &student, options) else {
-                assert_eq!(left.get(), 0);
-                continue;
-            };
-            let mut oracle = Reference::open(&student).unwrap();
-            let (mut h, mut h0) = (vec![0.0; 7], vec![0.0; 7]);
-            let (mut y, mut y0) = ([0.0; HEADS], [0.0; HEADS]);
-            let mut rng = Rng::new(1, 0);
-            for i in 0..3 {
-                let ring = ring(&student.spec, i, &mut rng);
-                let before = h.clone();
-                if engine.step(&ring, &mut h, &mut y).is_err() {
-                    assert!(left.get() == 0 && h == before && y == y0);
-                    engine.step(&ring, &mut h, &mut y).unwrap();
-                }
-                oracle.step(&ring, &mut h0, &mut y0).unwrap();
-                assert!(h == h0 && y == y0, "{mode:?} fault at call {at}, step {i}");
-            }
-            if left.get() > 0 {
-                assert!(at > 10);
-                break;
+        let none = Faults::none();
+        assert_eq!(run(&student, options, &none, true), 0);
+        assert!(none.calls() > 15, "{}", none.calls());
+        for fault in Fault::ALL {
+            for call in 0..none.calls() {
+                let failures = run(&student, options, &Faults::at(call, fault), fault != Fault::Memory);
+                assert_eq!(failures, 1, "{mode:?}, {fault:?} at call {call}");
             }
         }
+        println!("{mode:?}: each of {} calls failed in four ways", none.calls());
     }
 }
 
-/// Three faces in two slots, so that a fault may fall between two launches of one picture.
 #[test]
-fn a_fault_at_any_call_of_a_picture_leaves_every_face() {
+fn a_fault_between_two_launches_of_a_picture_leaves_every_face() {
     let student = students::int8(&students::odd_spec(3, 17, 2), 2);
-    for at in 1.. {
-        let left = Rc::new(Cell::new(i64::MAX));
-        let device = Failing { inner: ShimDevice::open(ShimOptions::default()).unwrap(), left: left.clone() };
-        let options = Options { mode: Mode::Persistent, slots: 2, ..Options::default() };
-        let mut engine = CudaEngine::with_form(device, FORMS[1], &student, options).unwrap();
-        left.set(at);
-        let faults = frames::faces_survive(&mut engine, &student);
-        if left.get() > 0 {
-            assert!(at > 20 && faults == 0);
-            break;
-        }
-        assert_eq!(faults, 1, "fault at call {at}");
+    // Three faces in two slots.
+    let options = Options { mode: Mode::Persistent, slots: 2, ..Options::default() };
+    let open = |faults: &Faults| {
+        let device = Faulty::open(faults, || ShimDevice::open(ShimOptions::default()))?;
+        CudaEngine::with_form(device, FORMS[1], &student, options)
+    };
+    let none = Faults::none();
+    let mut engine = open(&none).unwrap();
+    let opening = none.calls();
+    assert_eq!(frames::faces_survive(&mut engine, &student), 0);
+    assert!(none.calls() > opening + 20);
+    for call in opening..none.calls() {
+        let mut engine = open(&Faults::at(call, Fault::Memory)).unwrap();
+        assert_eq!(frames::faces_survive(&mut engine, &student), 1, "call {call}");
     }
 }
 

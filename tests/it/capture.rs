@@ -1,7 +1,8 @@
 //! Sources as other programs meet them: the contract over every one, wrappers around wrappers, and the program itself.
 
+use crate::program;
 use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 use vaerr::capture::faulty::{Faulty, Plan};
 use vaerr::capture::loopback::{Keep, loopback};
@@ -97,8 +98,7 @@ fn a_truncated_picture_ends_the_run_with_an_error_and_no_panic() {
 
 #[test]
 fn a_camera_that_is_not_there_ends_with_two_and_says_what_to_do() {
-    let o =
-        Command::new(env!("CARGO_BIN_EXE_vaerr")).args(["run", "--input", "v4l2:/dev/no-such-video"]).output().unwrap();
+    let o = program::vaerr().args(["run", "--input", "v4l2:/dev/no-such-video"]).output().unwrap();
     let text = String::from_utf8_lossy(&o.stderr).into_owned();
     let want = if cfg!(feature = "v4l2") { "there is no such device" } else { "build with `--features v4l2`" };
     assert!(o.status.code() == Some(2) && text.contains(want), "{text}");
@@ -106,7 +106,7 @@ fn a_camera_that_is_not_there_ends_with_two_and_says_what_to_do() {
 
 #[test]
 fn standard_input_that_falls_silent_is_given_up_after_ten_seconds() {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_vaerr"))
+    let mut child = program::vaerr()
         .args(["run", "--input", "-", "--engine", "reference", "--json"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

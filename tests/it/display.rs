@@ -2,6 +2,7 @@
 //!
 //! `VAERR_BLESS=1 cargo test --test it display` rewrites the golden pictures; look at them before keeping them.
 
+use crate::program;
 use proptest::prelude::*;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -99,7 +100,7 @@ proptest! {
 }
 
 fn vaerr(args: &[&str]) -> std::process::Output {
-    Command::new(env!("CARGO_BIN_EXE_vaerr"))
+    program::vaerr()
         .args(["run", "--engine", "reference", "--quiet", "--input", "synthetic:seconds=0.5,fps=10,size=162x121"])
         .args(args)
         .output()

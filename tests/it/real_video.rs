@@ -1,17 +1,17 @@
 //! Real faces in real video, through the program: `tests/fetch-videos DIR` first, then
 //! `VAERR_VIDEOS=DIR cargo test --test it real_video -- --ignored`.
 
+use crate::program;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::Command;
 
 /// Every reading of a video.
 fn read(video: &str) -> Vec<Value> {
     let folder = std::env::var("VAERR_VIDEOS").expect("VAERR_VIDEOS names the folder of tests/fetch-videos");
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("readings.jsonl");
-    let o = Command::new(env!("CARGO_BIN_EXE_vaerr"))
+    let o = program::vaerr()
         .args(["run", "--engine", "reference", "--quiet", "--input"])
         .arg(Path::new(&folder).join(video))
         .arg("--out")
