@@ -2,7 +2,7 @@
 
 use crate::shim::{ShimDevice, ShimOptions};
 use crate::steps::{FORMS, ring};
-use crate::students;
+use crate::{frames, students};
 use std::process::Command;
 use vaerr::engine::cuda::engine::{CudaEngine, Mode, Options};
 use vaerr::engine::cuda::fault::{Fault, Faults, Faulty};
@@ -116,6 +116,26 @@ fn a_fault_at_any_call_leaves_the_host_as_it_was_and_the_next_step_is_right() {
             }
         }
         println!("{mode:?}: each of {} calls failed in four ways", none.calls());
+    }
+}
+
+#[test]
+fn a_fault_between_two_launches_of_a_picture_leaves_every_face() {
+    let student = students::int8(&students::odd_spec(3, 17, 2), 2);
+    // Three faces in two slots.
+    let options = Options { mode: Mode::Persistent, slots: 2, ..Options::default() };
+    let open = |faults: &Faults| {
+        let device = Faulty::open(faults, || ShimDevice::open(ShimOptions::default()))?;
+        CudaEngine::with_form(device, FORMS[1], &student, options)
+    };
+    let none = Faults::none();
+    let mut engine = open(&none).unwrap();
+    let opening = none.calls();
+    assert_eq!(frames::faces_survive(&mut engine, &student), 0);
+    assert!(none.calls() > opening + 20);
+    for call in opening..none.calls() {
+        let mut engine = open(&Faults::at(call, Fault::Memory)).unwrap();
+        assert_eq!(frames::faces_survive(&mut engine, &student), 1, "call {call}");
     }
 }
 
