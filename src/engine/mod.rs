@@ -97,7 +97,7 @@ pub const ENGINES: &[EngineEntry] = &[
         name: "cuda",
         about: "our int8 kernels on an NVIDIA GPU, the same to the bit as the reference",
         preferred: Precision::Int8,
-        gap: |p| (p == Precision::Fp32).then_some("the CUDA kernels are int8 only"),
+        gap: |p| (p == Precision::Fp32).then_some("its kernels are int8 only"),
         #[cfg(feature = "cuda")]
         unavailable: cuda::unavailable,
         #[cfg(not(feature = "cuda"))]

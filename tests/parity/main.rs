@@ -18,7 +18,7 @@ const INT8_IN_FLOAT: f32 = 5e-2;
 
 fn tolerance(engine: &str, precision: Precision) -> f32 {
     match (engine, precision) {
-        ("reference" | "simd", _) => 0.0,
+        ("reference" | "simd" | "cuda", _) => 0.0,
         (_, Precision::Fp32) => FP32,
         (_, Precision::Int8) => INT8_IN_FLOAT,
     }

@@ -20,11 +20,14 @@ pub mod wire;
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::model::Student;
+use crate::model::{Precision, Student};
 use compile::Unit;
 use driver::{CudaDevice, Settings};
 use engine::{CudaEngine, Options};
 use images::Images;
+
+/// Why fp32 students are refused.
+pub const NO_FP32: &str = "the CUDA kernels are int8 only";
 
 /// What is compiled: all kernels in one unit.
 pub fn units() -> Vec<Unit> {
@@ -58,6 +61,9 @@ pub fn open_device() -> Result<CudaDevice> {
 /// # Errors
 /// As [`open_device`], and a student that the kernels do not serve.
 pub fn open(student: &Student) -> Result<Box<dyn Engine>> {
+    if student.precision() == Precision::Fp32 {
+        return Err(Error::unsupported(NO_FP32).remedy("use int8, or a CPU engine"));
+    }
     let device = open_device()?;
     log::info!("{}", device::Device::describe(&device));
     let sm = device.compiled_for();
