@@ -3,6 +3,7 @@
 #[path = "../it/students.rs"]
 mod students;
 
+mod allocation;
 mod faults;
 mod frames;
 mod layers;
