@@ -28,7 +28,25 @@ fn manifest_of(package: &str) -> Result<PathBuf, String> {
     Err(format!("cargo metadata failed: {last}"))
 }
 
+/// Says what to run where the feature tflite has no library, and lets a shipped program find it beside itself.
+fn tflite() {
+    let target = std::env::var("TARGET").unwrap_or_default().to_uppercase().replace('-', "_");
+    let name = format!("TFLITEC_PREBUILT_PATH_{target}");
+    println!("cargo:rerun-if-env-changed={name}");
+    match std::env::var_os(&name).map(PathBuf::from) {
+        Some(library) if !library.is_file() => {
+            panic!("{} is missing: run .ci/tflite, which fetches the library of the feature tflite", library.display())
+        }
+        // Where there is none for the target, a compile_error! in the engine says so.
+        Some(_) => println!("cargo:rustc-link-arg-bins=-Wl,-rpath,$ORIGIN"),
+        None => {}
+    }
+}
+
 fn main() {
+    if std::env::var_os("CARGO_FEATURE_TFLITE").is_some() {
+        tflite();
+    }
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=Cargo.lock");
     let found = manifest_of("rustface").and_then(|m| {

@@ -2,6 +2,7 @@
 //!
 //! Modules stand in layers; each imports only from lower ones (see `docs/architecture.md`).
 
+pub mod bench;
 pub mod capture;
 pub mod cli;
 pub mod display;

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 a check failed, 2 an error. What people read goes to standard error, data to standard output.
 
+mod bench;
 mod doctor;
 mod kernels;
 mod models;
@@ -9,10 +10,12 @@ mod run;
 pub mod targets;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::Bundle;
+use crate::model::{Bundle, Precision};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// Reads arousal and valence from faces in video, frame by frame, on this machine alone.
 ///
@@ -29,7 +32,9 @@ struct Cli {
 enum Command {
     /// Read a camera picture stream, a video, pictures, or the built-in rendered face.
     Run(run::Args),
-    /// List, check or show model bundles.
+    /// Time the engines on this machine side by side.
+    Bench(bench::Args),
+    /// List, check, show or convert model bundles.
     Models(models::Args),
     /// List the boards this program is built for, or show one.
     Targets(targets::Args),
@@ -47,6 +52,24 @@ enum Outcome {
 
 fn bundle(dir: Option<&PathBuf>) -> Result<Bundle> {
     dir.map_or_else(Bundle::shipped, |d| Bundle::load(d))
+}
+
+/// A flag that the first Ctrl-C or SIGTERM sets; the second ends the program at once, should a device not give way.
+fn interruptible() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))?;
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    Ok(stop)
+}
+
+fn precision(text: &str) -> Result<Precision> {
+    match text {
+        "fp32" => Ok(Precision::Fp32),
+        "int8" => Ok(Precision::Int8),
+        other => Err(Error::usage(format!("--precision is {other:?}, expected fp32 or int8"))),
+    }
 }
 
 fn print_json(value: &serde_json::Value) -> Result<()> {
@@ -68,6 +91,7 @@ pub fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).format_timestamp(None).init();
     let done = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Models(args) => models::run(&args),
         Command::Targets(args) => targets::run(&args),
         Command::Kernels(args) => kernels::run(&args),

@@ -3,8 +3,8 @@
 use super::{Outcome, bundle, print_json, print_text};
 use crate::engine::{self, Choice};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Bundle, Precision};
-use crate::spec::HEADS;
+use crate::model::{Bundle, Precision, tflite};
+use crate::spec::{HEADS, Manifest};
 use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
@@ -35,6 +35,35 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
+    /// Write a bundle's student in another format.
+    Convert {
+        /// Folder of the bundle; the shipped one if not given.
+        dir: Option<PathBuf>,
+        #[arg(long)]
+        to: Format,
+        /// fp32 or int8.
+        #[arg(long, default_value = "int8")]
+        precision: String,
+        /// File to write; an existing one is replaced.
+        #[arg(long)]
+        out: PathBuf,
+    },
+}
+
+/// Formats that other runtimes read.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Format {
+    /// TensorFlow Lite (LiteRT), version 3; channels last.
+    Tflite,
+}
+
+fn convert(dir: Option<&PathBuf>, to: Format, precision: &str, out: &Path) -> Result<Outcome> {
+    let student = bundle(dir)?.student(super::precision(precision)?)?;
+    let bytes = match to {
+        Format::Tflite => tflite::write_student(&student),
+    };
+    std::fs::write(out, bytes).map_err(|e| Error::io("cannot be written").at(out.display()).caused_by(e))?;
+    Ok(Outcome::Done)
 }
 
 fn list(root: &Path, json: bool) -> Result<Outcome> {
@@ -72,14 +101,20 @@ fn trial_step(bundle: &Bundle, engine: &str, precision: Precision) -> Result<()>
 
 /// Checks a bundle; the lines say what held.
 pub(super) fn check(bundle: &Bundle) -> (Vec<String>, bool) {
-    let mut lines = vec![format!(
-        "ok      {}: manifest, lengths and SHA-256 of {} files",
-        bundle.place(),
-        bundle.manifest().files.len()
-    )];
+    let mut lines =
+        vec![format!("ok      {}: manifest, lengths and SHA-256 of {} files", bundle.place(), bundle.names().count())];
     let mut good = true;
+    if let Some(file) = bundle.file(Manifest::TFLITE) {
+        let agrees = bundle.student(Precision::Int8).is_ok_and(|s| tflite::write_student(&s) == file);
+        good &= agrees;
+        lines.push(format!(
+            "{} {}: what student-int8.onnx gives",
+            if agrees { "ok     " } else { "FAILED " },
+            Manifest::TFLITE
+        ));
+    }
     for entry in engine::ENGINES.iter().filter(|e| (e.unavailable)().is_none()) {
-        for precision in [Precision::Fp32, Precision::Int8] {
+        for precision in [Precision::Fp32, Precision::Int8].into_iter().filter(|p| bundle.has(*p)) {
             let what = format!("engine {} {}", entry.name, precision.name());
             let (line, held) = match ((entry.gap)(precision), trial_step(bundle, entry.name, precision)) {
                 (None, Ok(())) => (format!("ok      {what}: a trial step"), true),
@@ -111,5 +146,6 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
             }
             Ok(Outcome::Done)
         }
+        Action::Convert { dir, to, precision, out } => convert(dir.as_ref(), *to, precision, out),
     }
 }

@@ -1,6 +1,6 @@
 //! `vaerr run`.
 
-use super::{Outcome, bundle};
+use super::{Outcome, bundle, interruptible};
 use crate::capture;
 use crate::display::{self, View};
 use crate::engine::{self, Choice};
@@ -8,11 +8,12 @@ use crate::error::{Error, Result};
 use crate::metrics::Agreement;
 use crate::model::Precision;
 use crate::pipeline::{self, Pipeline, TruthPairs};
+use crate::session::failover;
 use crate::sink::{self, JsonLines, Lines, Live, Sink};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -59,7 +60,7 @@ pub struct Args {
 fn engine_help() -> String {
     let names: Vec<&str> = engine::ENGINES.iter().map(|e| e.name).collect();
     format!(
-        "Engine: auto, or one of {}. A named engine runs or fails; auto takes the first that opens and says why each was passed over",
+        "Engine: auto, or one of {}. A named engine runs or fails; auto takes the first that opens, says why each was passed over, and goes on with the next where one fails in mid-stream",
         names.join(", ")
     )
 }
@@ -73,12 +74,7 @@ fn validate(args: &Args) -> Result<Request> {
     if !(0.01..=1000.0).contains(&args.fps) {
         return Err(Error::usage(format!("--fps is {}, expected 0.01 to 1000", args.fps)));
     }
-    let precision = match args.precision.as_deref() {
-        None => None,
-        Some("fp32") => Some(Precision::Fp32),
-        Some("int8") => Some(Precision::Int8),
-        Some(other) => return Err(Error::usage(format!("--precision is {other:?}, expected fp32 or int8"))),
-    };
+    let precision = args.precision.as_deref().map(super::precision).transpose()?;
     let choice = if args.engine == "auto" { Choice::Auto } else { Choice::Named(args.engine.clone()) };
     Ok(Request { choice, precision })
 }
@@ -114,28 +110,23 @@ fn views(args: &Args, fps: f64) -> Result<Vec<Box<dyn View>>> {
 /// Runs the source to its end or until the user stops it.
 pub(super) fn run(args: &Args) -> Result<Outcome> {
     let request = validate(args)?;
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        // The second signal ends the program at once, should a device not give way.
-        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))?;
-        signal_hook::flag::register(signal, Arc::clone(&stop))?;
-    }
-    let bundle = bundle(args.model.as_ref())?;
-    let opened = engine::open(&bundle, &request.choice, request.precision)?;
-    for (name, why) in &opened.passed_over {
+    let stop = interruptible()?;
+    let bundle = Arc::new(bundle(args.model.as_ref())?);
+    let started = failover::open(&bundle, &request.choice, request.precision)?;
+    for (name, why) in &started.passed_over {
         eprintln!("vaerr: engine {name} passed over: {why}");
     }
     eprintln!(
         "vaerr: model {}, engine {} {}, input {}",
         bundle.manifest().name,
-        opened.engine.name(),
-        opened.engine.precision().name(),
+        started.failover.name(),
+        started.failover.precision().map_or("", Precision::name),
         args.input
     );
     let mut source = capture::open(&args.input, args.fps)?;
     let mut views = views(args, source.info().fps.unwrap_or(args.fps))?;
     let mut sinks = sinks(args)?;
-    let mut pipeline = Pipeline::new(opened.engine, bundle.manifest(), !args.raw)?;
+    let mut pipeline = Pipeline::new(started.failover, bundle.manifest(), !args.raw)?;
     let mut pairs = TruthPairs::default();
     let done = pipeline::run(source.as_mut(), &mut pipeline, |frame, readings, truth| {
         for sink in &mut sinks {
@@ -148,6 +139,10 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
     // What was read before a failure is kept.
     let finished = sinks.iter_mut().try_for_each(|s| s.finish());
     let shown = views.iter_mut().try_for_each(|v| v.finish());
+    let tally = pipeline.engines().tally();
+    if tally.eventful() {
+        eprintln!("vaerr: {tally}");
+    }
     let counts = done?;
     finished?;
     shown?;

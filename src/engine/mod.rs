@@ -4,6 +4,8 @@
 pub mod cuda;
 pub mod reference;
 pub mod simd;
+#[cfg(feature = "tflite")]
+pub mod tflite;
 #[cfg(feature = "tract")]
 pub mod tract;
 
@@ -36,6 +38,11 @@ pub trait Engine: Send {
     /// As [`Engine::step`]; some of the states may then have been replaced, so a caller that will try again keeps a copy.
     fn step_batch(&mut self, streams: &mut [Stream<'_>]) -> Result<()> {
         streams.iter_mut().try_for_each(|s| self.step(s.ring, s.hidden, s.logits))
+    }
+
+    /// Whether it runs on a device that can be lost in mid-stream, so that another engine should stand ready.
+    fn on_device(&self) -> bool {
+        false
     }
 
     /// The engine's own way from a whole picture to logits, if it has one.
@@ -91,13 +98,34 @@ pub struct EngineEntry {
     pub open: fn(&Student) -> Result<Box<dyn Engine>>,
 }
 
+impl EngineEntry {
+    /// The arithmetic that the engine prefers, or the other where a build leaves that student out.
+    fn preferred_on(&self, bundle: &Bundle) -> Precision {
+        if bundle.has(self.preferred) { self.preferred } else { Precision::Int8 }
+    }
+
+    /// Opens it on a bundle; `precision` overrides its preference.
+    ///
+    /// # Errors
+    /// If it cannot run in this build on this machine, or refuses the student.
+    pub fn open_on(&self, bundle: &Bundle, precision: Option<Precision>) -> Result<Box<dyn Engine>> {
+        match (self.unavailable)() {
+            Some(why) => Err(Error::unsupported(why).at(format!("engine {}", self.name))),
+            None => bundle.student(precision.unwrap_or(self.preferred_on(bundle))).and_then(|s| (self.open)(&s)),
+        }
+    }
+}
+
+/// Why our own kernels leave fp32 to others.
+const INT8_ALONE: &str = "its kernels are int8 alone";
+
 /// All engines in the order `auto` tries them.
 pub const ENGINES: &[EngineEntry] = &[
     EngineEntry {
         name: "cuda",
         about: "our int8 kernels on an NVIDIA GPU, the same to the bit as the reference",
         preferred: Precision::Int8,
-        gap: |p| (p == Precision::Fp32).then_some("its kernels are int8 only"),
+        gap: |p| (p == Precision::Fp32).then_some(INT8_ALONE),
         #[cfg(feature = "cuda")]
         unavailable: cuda::unavailable,
         #[cfg(not(feature = "cuda"))]
@@ -111,7 +139,7 @@ pub const ENGINES: &[EngineEntry] = &[
         name: "simd",
         about: "our int8 kernels for the CPU at hand, the same to the bit as the reference",
         preferred: Precision::Int8,
-        gap: |p| (p == Precision::Fp32).then_some(simd::NO_FP32),
+        gap: |p| (p == Precision::Fp32).then_some(INT8_ALONE),
         unavailable: || None,
         open: |s| Ok(Box::new(simd::Simd::open(s)?)),
     },
@@ -128,6 +156,20 @@ pub const ENGINES: &[EngineEntry] = &[
         open: |s| Ok(Box::new(tract::Tract::open(s)?)),
         #[cfg(not(feature = "tract"))]
         open: |_| Err(Error::unsupported("engine tract is not in this build").remedy("rebuild with --features tract")),
+    },
+    EngineEntry {
+        name: "tflite",
+        about: "TensorFlow Lite 2.9 with XNNPACK",
+        preferred: Precision::Int8,
+        gap: |_| None,
+        #[cfg(feature = "tflite")]
+        unavailable: || None,
+        #[cfg(not(feature = "tflite"))]
+        unavailable: || Some("this build lacks it; run .ci/tflite and rebuild with --features tflite".into()),
+        #[cfg(feature = "tflite")]
+        open: |s| Ok(Box::new(tflite::Tflite::open(s)?)),
+        #[cfg(not(feature = "tflite"))]
+        open: |_| Err(Error::unsupported("engine tflite is not in this build").remedy("rebuild with --features tflite")),
     },
     EngineEntry {
         name: "reference",
@@ -164,11 +206,7 @@ pub fn open(bundle: &Bundle, choice: &Choice, precision: Option<Precision>) -> R
         if matches!(choice, Choice::Named(name) if name != entry.name) {
             continue;
         }
-        let attempt = match (entry.unavailable)() {
-            Some(why) => Err(Error::unsupported(why).at(format!("engine {}", entry.name))),
-            None => bundle.student(precision.unwrap_or(entry.preferred)).and_then(|s| (entry.open)(&s)),
-        };
-        match attempt {
+        match entry.open_on(bundle, precision) {
             Ok(engine) => return Ok(Opened { engine, passed_over }),
             Err(e) if *choice == Choice::Auto => passed_over.push((entry.name, e.to_string())),
             Err(e) => return Err(e),
@@ -177,11 +215,14 @@ pub fn open(bundle: &Bundle, choice: &Choice, precision: Option<Precision>) -> R
     match choice {
         Choice::Named(name) => Err(Error::usage(format!("there is no engine named {name:?}"))
             .remedy(format!("engines: auto, {}", ENGINES.iter().map(|e| e.name).collect::<Vec<_>>().join(", ")))),
-        Choice::Auto => Err(Error::unsupported(format!(
-            "no engine can run this model: {}",
-            passed_over.iter().map(|(n, w)| format!("{n}: {w}")).collect::<Vec<_>>().join("; ")
-        ))),
+        Choice::Auto => Err(none_can(&passed_over)),
     }
+}
+
+/// The error of a choice of engines that all refused.
+pub(crate) fn none_can(passed_over: &[(&'static str, String)]) -> Error {
+    let why: Vec<_> = passed_over.iter().map(|(name, why)| format!("{name}: {why}")).collect();
+    Error::unsupported(format!("no engine can run this model: {}", why.join("; ")))
 }
 
 /// Checks the lengths every engine is given.

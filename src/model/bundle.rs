@@ -22,6 +22,14 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }
 
+/// The file that holds the student in the given arithmetic.
+fn graph(precision: Precision) -> &'static str {
+    match precision {
+        Precision::Fp32 => "student.onnx",
+        Precision::Int8 => "student-int8.onnx",
+    }
+}
+
 impl Bundle {
     /// Reads and checks the bundle in `dir`.
     ///
@@ -39,21 +47,22 @@ impl Bundle {
         };
         let text = String::from_utf8(read(MANIFEST)?)
             .map_err(|e| Error::model("is not UTF-8").at(dir.join(MANIFEST).display()).caused_by(e))?;
-        Self::from_parts(&dir.display().to_string(), &text, |name| read(name))
+        Self::from_parts(&dir.display().to_string(), &text, |name| read(name).map(Some))
     }
 
-    /// Checks a bundle whose files come from `read`; `place` names it in errors.
+    /// Checks a bundle whose files come from `read`, which gives `None` for a file left out on purpose; `place` names the
+    /// bundle in errors.
     ///
     /// # Errors
     /// As [`Bundle::load`].
-    pub fn from_parts(place: &str, manifest: &str, read: impl Fn(&str) -> Result<Vec<u8>>) -> Result<Self> {
+    pub fn from_parts(place: &str, manifest: &str, read: impl Fn(&str) -> Result<Option<Vec<u8>>>) -> Result<Self> {
         let at = format!("{place}/{MANIFEST}");
         let manifest: Manifest =
             toml::from_str(manifest).map_err(|e| Error::model("is malformed").at(&at).caused_by(e))?;
         manifest.validate()?;
         let mut files = BTreeMap::new();
         for (name, entry) in &manifest.files {
-            let bytes = read(name)?;
+            let Some(bytes) = read(name)? else { continue };
             let found = sha256_hex(&bytes);
             if bytes.len() as u64 != entry.bytes || found != entry.sha256 {
                 return Err(Error::model(format!(
@@ -94,17 +103,28 @@ impl Bundle {
         self.files.get(name).map(Vec::as_slice)
     }
 
+    /// Names of the files that are there.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.files.keys().map(String::as_str)
+    }
+
+    /// Whether the student is there in the given arithmetic.
+    pub fn has(&self, precision: Precision) -> bool {
+        self.files.contains_key(graph(precision))
+    }
+
     /// The student in the given arithmetic.
     ///
     /// # Errors
     /// If the graph is not a student's or differs from the manifest's shape.
     pub fn student(&self, precision: Precision) -> Result<Student> {
-        let name = match precision {
-            Precision::Fp32 => "student.onnx",
-            Precision::Int8 => "student-int8.onnx",
-        };
+        let name = graph(precision);
         let at = format!("{}/{name}", self.place);
-        let bytes = self.file(name).ok_or_else(|| Error::model("is missing").at(&at))?;
+        let bytes = self.file(name).ok_or_else(|| {
+            Error::unsupported("is left out of this build").at(&at).remedy(
+                "use --precision int8, name a bundle's folder with --model, or build with --features fp32-model",
+            )
+        })?;
         let student =
             onnx::read_student(bytes).map_err(|e| Error::new(e.kind(), "cannot be used").at(&at).caused_by(e))?;
         if student.spec != self.manifest.student || student.precision() != precision {

@@ -1,7 +1,8 @@
 //! The bundle that travels inside the program, so that it runs from any folder without a download.
 
-use super::Bundle;
+use super::{Bundle, onnx, tflite};
 use crate::error::{Error, Result};
+use crate::spec::Manifest;
 
 macro_rules! shipped {
     ($file:literal) => {
@@ -20,9 +21,14 @@ impl Bundle {
     pub fn shipped() -> Result<Self> {
         let manifest = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/models/vaerr-s/manifest.toml"));
         Self::from_parts("embedded vaerr-s", manifest, |name| match name {
-            "student.onnx" => Ok(shipped!("student.onnx").to_vec()),
-            "student-int8.onnx" => Ok(shipped!("student-int8.onnx").to_vec()),
-            "card.md" => Ok(shipped!("card.md").to_vec()),
+            #[cfg(feature = "fp32-model")]
+            "student.onnx" => Ok(Some(shipped!("student.onnx").to_vec())),
+            #[cfg(not(feature = "fp32-model"))]
+            "student.onnx" => Ok(None),
+            "student-int8.onnx" => Ok(Some(shipped!("student-int8.onnx").to_vec())),
+            // Not carried, because it can be made; the manifest's digest holds it to what was exported.
+            Manifest::TFLITE => Ok(Some(tflite::write_student(&onnx::read_student(shipped!("student-int8.onnx"))?))),
+            "card.md" => Ok(Some(shipped!("card.md").to_vec())),
             _ => Err(Error::model("is not embedded").at(name)),
         })
     }

@@ -1,22 +1,23 @@
 //! Layer 4: frames in, readings out.
 
 use crate::capture::{FrameSource, Next, Truth};
-use crate::engine::Engine;
 use crate::error::Result;
 use crate::face::{SeetaDetector, TrackedFace, Tracker};
 use crate::frame::{Frame, Gray};
-use crate::session::Session;
+use crate::session::{Failover, Session};
 use crate::spec::{CropRule, FaceState, Manifest, Reading, StudentSpec};
 use std::time::Instant;
 
-/// Everything between a source and its readings; one session a face, one engine for all.
+/// Everything between a source and its readings; one session a face, one engine at a time for all.
 pub struct Pipeline {
-    engine: Box<dyn Engine>,
+    engines: Failover,
     spec: StudentSpec,
     rule: CropRule,
     smooth: bool,
     tracker: Tracker,
-    sessions: Vec<(u32, Session)>,
+    /// `sessions[i]` is that of face `ids[i]`; the faces of the frame at hand stand first, in their order.
+    ids: Vec<u32>,
+    sessions: Vec<Session>,
     spare: Vec<Session>,
     faces: Vec<TrackedFace>,
     gray: Gray,
@@ -24,17 +25,18 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// A pipeline for the student that `manifest` describes.
+    /// A pipeline for the student that `manifest` describes, on a list of engines or on one that is never replaced.
     ///
     /// # Errors
     /// If the face detector cannot be loaded.
-    pub fn new(engine: Box<dyn Engine>, manifest: &Manifest, smooth: bool) -> Result<Self> {
+    pub fn new(engines: impl Into<Failover>, manifest: &Manifest, smooth: bool) -> Result<Self> {
         Ok(Self {
-            engine,
+            engines: engines.into(),
             spec: manifest.student.clone(),
             rule: manifest.crop,
             smooth,
             tracker: Tracker::new(Box::new(SeetaDetector::new()?)),
+            ids: Vec::new(),
             sessions: Vec::new(),
             spare: Vec::new(),
             faces: Vec::new(),
@@ -49,19 +51,22 @@ impl Pipeline {
     /// [`crate::session::RESET_AFTER`] starts afresh.
     ///
     /// # Errors
-    /// A malformed frame, or a failing detector or engine.
+    /// A malformed frame, a failing detector, or an engine that fails with none to take its place.
     pub fn process(&mut self, frame: &Frame) -> Result<&[Reading]> {
         let start = Instant::now();
         frame.luma_into(&mut self.gray)?;
         self.faces.clear();
         self.faces.extend_from_slice(self.tracker.update(&self.gray, frame.time)?);
-        while let Some(gone) = self.sessions.iter().position(|(id, _)| !self.tracker.remembers(*id)) {
-            let (_, mut session) = self.sessions.swap_remove(gone);
+        while let Some(gone) = self.ids.iter().position(|id| !self.tracker.remembers(*id)) {
+            self.ids.swap_remove(gone);
+            let mut session = self.sessions.swap_remove(gone);
             session.reset();
             self.spare.push(session);
         }
+        (0..self.faces.len()).for_each(|i| self.bring_session(i));
+        let sessions = &mut self.sessions[..self.faces.len()];
+        let stepped = self.engines.step(&self.gray, &self.faces, sessions, frame.time)?;
         self.readings.clear();
-        let engine = self.engine.name();
         let blank = Reading {
             time_s: frame.time.as_secs_f64(),
             frame: frame.index,
@@ -71,38 +76,43 @@ impl Pipeline {
             valence: None,
             confidence: None,
             interval: None,
-            engine,
-            latency_us: 0,
+            engine: stepped.engine,
+            latency_us: start.elapsed().as_micros() as u64,
         };
-        for i in 0..self.faces.len() {
-            let TrackedFace { id, square } = self.faces[i];
-            let at = self.session_of(id);
-            let found = self.sessions[at].1.step(self.engine.as_mut(), &self.gray, square, frame.time)?;
+        for (face, found) in self.faces.iter().zip(stepped.estimates) {
+            let square = face.square;
             self.readings.push(Reading {
-                face: FaceState::Id(id),
+                face: FaceState::Id(face.id),
                 r#box: Some([square[0], square[1], square[2], square[2]]),
                 arousal: Some(found.values[0]),
                 valence: Some(found.values[1]),
                 confidence: Some(found.confidence.clamp(0.0, 1.0)),
                 interval: Some(found.interval),
-                latency_us: start.elapsed().as_micros() as u64,
                 ..blank
             });
         }
         if self.readings.is_empty() {
-            self.readings.push(Reading { latency_us: start.elapsed().as_micros() as u64, ..blank });
+            self.readings.push(blank);
         }
         Ok(&self.readings)
     }
 
-    fn session_of(&mut self, id: u32) -> usize {
-        if let Some(at) = self.sessions.iter().position(|(known, _)| *known == id) {
-            return at;
-        }
-        let fresh = || Session::new(&self.spec, self.rule, self.smooth);
-        let session = self.spare.pop().unwrap_or_else(fresh);
-        self.sessions.push((id, session));
-        self.sessions.len() - 1
+    /// The engines and what became of them.
+    pub fn engines(&self) -> &Failover {
+        &self.engines
+    }
+
+    /// Puts the session of the frame's face `i`, an old or a new one, in place `i`.
+    fn bring_session(&mut self, i: usize) {
+        let id = self.faces[i].id;
+        let at = self.ids.iter().position(|known| *known == id).unwrap_or_else(|| {
+            let fresh = || Session::new(&self.spec, self.rule, self.smooth);
+            self.sessions.push(self.spare.pop().unwrap_or_else(fresh));
+            self.ids.push(id);
+            self.ids.len() - 1
+        });
+        self.ids.swap(i, at);
+        self.sessions.swap(i, at);
     }
 }
 
@@ -137,6 +147,10 @@ pub struct Counts {
     /// Frames with a face.
     pub with_face: u64,
     pub readings: u64,
+    /// Frames that failed on one engine and were read by another.
+    pub rescued: u64,
+    /// Changes of engine.
+    pub moves: u64,
 }
 
 /// Runs a source to its end, handing each frame's readings to `each` until it says to stop.
@@ -155,7 +169,10 @@ pub fn run(
         counts.frames += 1;
         counts.readings += readings.len() as u64;
         counts.with_face += u64::from(readings.iter().any(|r| r.face.id().is_some()));
-        if !each(&frame, readings, source.truth())? {
+        let go_on = each(&frame, readings, source.truth())?;
+        let tally = pipeline.engines.tally();
+        (counts.rescued, counts.moves) = (tally.rescued, tally.moves);
+        if !go_on {
             break;
         }
     }

@@ -32,6 +32,12 @@ impl Ring {
         self.empty = true;
     }
 
+    /// Becomes the same as `other`, a ring of the same size, without allocating.
+    pub fn copy_from(&mut self, other: &Self) {
+        self.bytes.copy_from_slice(&other.bytes);
+        self.empty = other.empty;
+    }
+
     /// Whether no crop was pushed since it was made or cleared.
     pub fn is_empty(&self) -> bool {
         self.empty
@@ -56,8 +62,11 @@ mod tests {
         ring.push(|c| c.fill(9));
         ring.push(|c| c.fill(10));
         assert_eq!(ring.bytes(), [8, 9, 10]);
+        let kept = ring.clone();
         ring.clear();
         ring.push(|c| c.fill(1));
         assert_eq!(ring.bytes(), [1, 1, 1]);
+        ring.copy_from(&kept);
+        assert_eq!(ring, kept);
     }
 }

@@ -1,27 +1,44 @@
 //! Layer 4: one face's stream through a student: crops in, values with confidence and interval out.
 
 mod decode;
+mod faces;
+pub mod failover;
 mod smooth;
 
 pub use decode::{Estimate, TOLERANCE, decode};
+pub use failover::Failover;
 pub use smooth::{Smoother, TAU_S};
 
-use crate::engine::Engine;
-use crate::error::Result;
+use crate::engine::{Engine, FaceStep, Stream};
+use crate::error::{Error, Result};
+use crate::face::TrackedFace;
 use crate::frame::Gray;
 use crate::preprocess::{Cropper, Ring};
 use crate::spec::{CropRule, HEADS, StudentSpec};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// A gap longer than this resets a session's ring, state and filter, for the face may show something else by then.
 pub const RESET_AFTER: Duration = Duration::from_secs(1);
 
+/// A name for a stream that no other stream of this process has had.
+fn fresh_name() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
 /// The state of one face, apart from any engine: it can go on with another one at any frame.
 pub struct Session {
+    /// As [`FaceStep::stream`]. Whatever changes ring or state behind the back of an engine's frame path gives a fresh name,
+    /// so that what a device holds under the old one is never read again.
+    stream: u64,
     rule: CropRule,
     cropper: Cropper,
     ring: Ring,
     hidden: Vec<f32>,
+    /// Ring and state as they were before the frame at hand.
+    before: (Ring, Vec<f32>),
+    logits: [f32; HEADS],
     smoother: Option<Smoother>,
     last: Option<Duration>,
 }
@@ -29,11 +46,15 @@ pub struct Session {
 impl Session {
     /// A fresh session; `smooth` adds the output filter.
     pub fn new(spec: &StudentSpec, rule: CropRule, smooth: bool) -> Self {
+        let (ring, hidden) = (Ring::new(spec.ring, spec.size_px), vec![0.0; spec.hidden]);
         Self {
+            stream: fresh_name(),
             rule,
             cropper: Cropper::for_rule(&rule),
-            ring: Ring::new(spec.ring, spec.size_px),
-            hidden: vec![0.0; spec.hidden],
+            before: (ring.clone(), hidden.clone()),
+            ring,
+            hidden,
+            logits: [0.0; HEADS],
             smoother: smooth.then(Smoother::default),
             last: None,
         }
@@ -41,6 +62,7 @@ impl Session {
 
     /// Forgets ring, state and filter.
     pub fn reset(&mut self) {
+        self.stream = fresh_name();
         self.ring.clear();
         self.hidden.fill(0.0);
         self.smoother.iter_mut().for_each(Smoother::reset);
@@ -52,10 +74,11 @@ impl Session {
         &self.hidden
     }
 
-    /// Reads the face in `square` of `picture`, taken at `time`.
+    /// Reads the face in `square` of `picture`, taken at `time`, on an engine that is given the crop; for a whole frame's
+    /// faces see [`Failover::step`].
     ///
     /// # Errors
-    /// If the engine fails; the state is then as before, but the crop is in the ring.
+    /// If the engine fails; the session is then as before.
     pub fn step(
         &mut self,
         engine: &mut dyn Engine,
@@ -63,18 +86,69 @@ impl Session {
         square: [f32; 3],
         time: Duration,
     ) -> Result<Estimate> {
+        self.begin(time);
+        self.cut(picture, square);
+        let done = engine.step(self.ring.bytes(), &mut self.hidden, &mut self.logits);
+        if let Err(e) = done.and_then(|()| self.check(engine.name())) {
+            self.rewind();
+            return Err(e);
+        }
+        Ok(self.finish(time))
+    }
+
+    /// Gets ready for the frame at `time` and keeps what [`Session::rewind`] needs.
+    fn begin(&mut self, time: Duration) {
         if self.last.is_some_and(|last| time.saturating_sub(last) > RESET_AFTER) {
             self.reset();
         }
-        self.last = Some(time);
+        self.before.0.copy_from(&self.ring);
+        self.before.1.copy_from_slice(&self.hidden);
+    }
+
+    /// Back to [`Session::begin`], whatever an engine has done since.
+    fn rewind(&mut self) {
+        self.stream = fresh_name();
+        self.ring.copy_from(&self.before.0);
+        self.hidden.copy_from_slice(&self.before.1);
+    }
+
+    /// Puts the crop into the ring here rather than on a device.
+    fn cut(&mut self, picture: &Gray, square: [f32; 3]) {
+        self.stream = fresh_name();
         let crop = self.rule.square(square);
         self.ring.push(|out| self.cropper.crop_into(picture, crop, out));
-        let mut logits = [0.0; HEADS];
-        engine.step(self.ring.bytes(), &mut self.hidden, &mut logits)?;
-        let mut estimate = decode(&logits);
+    }
+
+    /// Its part in a batch of rings.
+    fn as_stream(&mut self) -> Stream<'_> {
+        Stream { ring: self.ring.bytes(), hidden: &mut self.hidden, logits: &mut self.logits }
+    }
+
+    /// Its part in a frame path.
+    fn as_face(&mut self, face: &TrackedFace) -> FaceStep<'_> {
+        FaceStep {
+            stream: self.stream,
+            crop: self.rule.square(face.square),
+            ring: &mut self.ring,
+            hidden: &mut self.hidden,
+            logits: &mut self.logits,
+        }
+    }
+
+    /// Refuses what no sound engine gives, before it can stay in the state for good.
+    fn check(&self, engine: &str) -> Result<()> {
+        let sound = self.hidden.iter().chain(&self.logits).all(|v| v.is_finite());
+        let wrong = || Error::device("gave values that are not finite numbers").at(format!("engine {engine}"));
+        sound.then_some(()).ok_or_else(wrong)
+    }
+
+    /// What the engine's last step says of the frame at `time`.
+    fn finish(&mut self, time: Duration) -> Estimate {
+        self.last = Some(time);
+        let mut estimate = decode(&self.logits);
         if let Some(s) = &mut self.smoother {
             estimate.values = s.push(estimate.values, time);
         }
-        Ok(estimate)
+        estimate
     }
 }

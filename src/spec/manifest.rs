@@ -28,7 +28,7 @@ pub struct Manifest {
     pub calibration: Calibration,
     /// What was measured, on which split.
     pub metrics: Metrics,
-    /// File name -> length and SHA-256. Always `student.onnx`, `student-int8.onnx`, `card.md`.
+    /// File name -> length and SHA-256. Always `student.onnx`, `student-int8.onnx`, `card.md`; at will `student-int8.tflite`.
     pub files: BTreeMap<String, FileEntry>,
 }
 
@@ -87,6 +87,9 @@ pub struct SplitMetrics {
 impl Manifest {
     /// Files that every bundle holds.
     pub const FILES: [&'static str; 3] = ["student.onnx", "student-int8.onnx", "card.md"];
+
+    /// The int8 student for TensorFlow Lite runtimes, which a bundle may hold; it can be made from `student-int8.onnx` at any time.
+    pub const TFLITE: &'static str = "student-int8.tflite";
 
     /// Checks every field that a reader relies on.
     pub fn validate(&self) -> Result<()> {

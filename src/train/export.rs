@@ -6,7 +6,7 @@ use super::fit::{FitConfig, hold_out, load_net, read_progress};
 use super::fold::fold;
 use super::quantize;
 use crate::error::{Error, Result};
-use crate::model::{Bundle, Student, onnx};
+use crate::model::{Bundle, Student, onnx, tflite};
 use crate::spec::{Calibration, CropRule, Manifest, Metrics, SplitMetrics, StudentSpec};
 use burn::module::Module;
 use burn::tensor::Device;
@@ -104,7 +104,9 @@ pub fn export(run: &Path, valid: &Path, out: &Path) -> Result<Manifest> {
         name,
     };
     let card = card(&manifest, &done, &small);
-    let files = [("student.onnx", fp32), ("student-int8.onnx", int8), ("card.md", card.into_bytes())];
+    let lite = tflite::write_student(&onnx::read_student(&int8)?);
+    let files =
+        [("student.onnx", fp32), ("student-int8.onnx", int8), (Manifest::TFLITE, lite), ("card.md", card.into_bytes())];
     Bundle::write(out, manifest.clone(), &files.into_iter().map(|(n, b)| (n.to_owned(), b)).collect())?;
     Ok(manifest)
 }

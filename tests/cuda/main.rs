@@ -4,6 +4,7 @@
 mod students;
 
 mod allocation;
+mod failover;
 mod faults;
 mod frames;
 mod layers;

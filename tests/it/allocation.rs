@@ -4,11 +4,14 @@ use crate::students;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::Duration;
+use vaerr::Result;
 use vaerr::engine::simd::{Isa, Simd};
-use vaerr::engine::{Engine, reference::Reference};
+use vaerr::engine::{Engine, FaceStep, FramePath, reference::Reference};
+use vaerr::face::TrackedFace;
 use vaerr::frame::Gray;
-use vaerr::model::Student;
-use vaerr::session::Session;
+use vaerr::model::{Precision, Student};
+use vaerr::preprocess::Cropper;
+use vaerr::session::{Failover, Session};
 use vaerr::spec::{CropRule, HEADS, StudentSpec};
 
 struct Counting;
@@ -56,25 +59,64 @@ fn the_counter_sees_an_allocation() {
     assert!(allocations() > before);
 }
 
-#[test]
-fn a_session_allocates_nothing_once_warm() {
-    let engine = |s: &Student| -> [Box<dyn Engine>; 2] {
-        [Box::new(Reference::open(s).unwrap()), Box::new(Simd::open(s).unwrap())]
-    };
-    let (int8, fp32) = (students::int8(&StudentSpec::small(), 1), students::fp32(&StudentSpec::small(), 1));
-    for engine in engine(&int8).into_iter().chain([Box::new(Reference::open(&fp32).unwrap()) as _]) {
-        let what = format!("{} {:?}", engine.name(), engine.precision());
-        assert_eq!(allocations_of_a_session(&int8.spec, engine), 0, "{what}");
+/// A reference that cuts the crops itself.
+struct ByPicture(Reference, Cropper);
+
+impl Engine for ByPicture {
+    fn name(&self) -> &'static str {
+        "by picture"
+    }
+    fn precision(&self) -> Precision {
+        self.0.precision()
+    }
+    fn step(&mut self, ring: &[u8], hidden: &mut [f32], logits: &mut [f32; HEADS]) -> Result<()> {
+        self.0.step(ring, hidden, logits)
+    }
+    fn frame_path(&mut self) -> Option<&mut dyn FramePath> {
+        Some(self)
     }
 }
 
+impl FramePath for ByPicture {
+    fn step_faces(&mut self, picture: &Gray, _: &CropRule, faces: &mut [FaceStep<'_>]) -> Result<()> {
+        faces.iter_mut().try_for_each(|f| {
+            f.ring.push(|out| self.1.crop_into(picture, f.crop, out));
+            self.0.step(f.ring.bytes(), f.hidden, f.logits)
+        })
+    }
+}
+
+fn picture() -> Gray {
+    Gray { width: 320, height: 240, data: (0..320 * 240).map(|i| (i * 7 % 251) as u8).collect() }
+}
+
+fn square(i: u64, face: u32) -> [f32; 3] {
+    [60.0 + i as f32, 40.0 * face as f32, 90.0 + 11.0 * (i % 3) as f32]
+}
+
 /// Allocations of four readings, once four have warmed everything up.
-fn allocations_of_a_session(spec: &StudentSpec, mut engine: Box<dyn Engine>) -> u64 {
-    let mut session = Session::new(spec, CropRule::FERPLUS, true);
-    let picture = Gray { width: 320, height: 240, data: (0..320 * 240).map(|i| (i * 7 % 251) as u8).collect() };
+fn allocations_of_a_session(student: &Student, engine: &mut dyn Engine) -> u64 {
+    let rule = CropRule { size_px: student.spec.size_px, detail_px: 16, ..CropRule::FERPLUS };
+    let mut session = Session::new(&student.spec, rule, true);
+    let picture = picture();
     let mut read = |i: u64| {
-        let square = [60.0 + i as f32, 40.0, 90.0 + 11.0 * (i % 3) as f32];
-        session.step(&mut *engine, &picture, square, Duration::from_millis(40 * i)).unwrap();
+        session.step(engine, &picture, square(i, 1), Duration::from_millis(40 * i)).unwrap();
+    };
+    (0..4).for_each(&mut read);
+    let before = allocations();
+    (4..8).for_each(&mut read);
+    allocations() - before
+}
+
+/// Allocations of four frames after four others, each with three faces.
+fn of_three_faces(student: &Student, engine: Box<dyn Engine>) -> u64 {
+    let mut engines = Failover::from(engine);
+    let mut sessions: Vec<_> = (0..3).map(|_| Session::new(&student.spec, CropRule::FERPLUS, true)).collect();
+    let picture = picture();
+    let mut read = |i: u64| {
+        let faces = [1, 2, 3].map(|id| TrackedFace { id, square: square(i, id) });
+        let found = engines.step(&picture, &faces, &mut sessions, Duration::from_millis(40 * i)).unwrap();
+        assert_eq!(found.estimates.len(), 3);
     };
     (0..4).for_each(&mut read);
     let before = allocations();
@@ -83,14 +125,42 @@ fn allocations_of_a_session(spec: &StudentSpec, mut engine: Box<dyn Engine>) -> 
 }
 
 #[test]
-fn the_simd_engine_allocates_nothing_on_any_instruction_set() {
-    let shapes = [StudentSpec::small(), students::odd_spec(3, 17, 2)];
-    for (student, isa) in shapes.iter().flat_map(|s| Isa::available().map(|isa| (students::int8(s, 1), isa))) {
-        let spec = &student.spec;
-        let mut engine = Simd::open_with(&student, isa).unwrap();
-        let (ring, mut hidden) = (vec![9; spec.ring * spec.size_px * spec.size_px], vec![0.0; spec.hidden]);
-        let before = allocations();
-        engine.step(&ring, &mut hidden, &mut [0.0; HEADS]).unwrap();
-        assert_eq!(allocations() - before, 0, "{} on {spec:?}", isa.name());
+fn three_faces_a_frame_allocate_nothing_once_warm() {
+    let student = students::int8(&StudentSpec::small(), 1);
+    let reference = || Reference::open(&student).unwrap();
+    assert_eq!(of_three_faces(&student, Box::new(reference())), 0);
+    assert_eq!(of_three_faces(&student, Box::new(Simd::open(&student).unwrap())), 0);
+    let by_picture = ByPicture(reference(), Cropper::for_rule(&CropRule::FERPLUS));
+    assert_eq!(of_three_faces(&student, Box::new(by_picture)), 0);
+}
+
+#[test]
+fn a_session_on_the_reference_engine_allocates_nothing_once_warm() {
+    let odd = students::odd_spec(3, 17, 2);
+    for student in
+        [students::int8(&StudentSpec::small(), 1), students::fp32(&StudentSpec::small(), 1), students::int8(&odd, 1)]
+    {
+        let mut engine = Reference::open(&student).unwrap();
+        assert_eq!(allocations_of_a_session(&student, &mut engine), 0, "{:?}", student.precision());
+    }
+}
+
+#[test]
+fn a_session_on_the_simd_engine_allocates_nothing_on_any_instruction_set() {
+    for spec in [StudentSpec::small(), students::odd_spec(3, 17, 2)] {
+        let student = students::int8(&spec, 1);
+        for isa in Isa::available() {
+            let mut engine = Simd::open_with(&student, isa).unwrap();
+            assert_eq!(allocations_of_a_session(&student, &mut engine), 0, "{}", isa.name());
+        }
+    }
+}
+
+#[cfg(feature = "tflite")]
+#[test]
+fn a_session_on_tflite_allocates_nothing_of_ours() {
+    for student in [students::int8(&StudentSpec::small(), 1), students::fp32(&StudentSpec::small(), 1)] {
+        let mut engine = vaerr::engine::tflite::Tflite::open(&student).unwrap();
+        assert_eq!(allocations_of_a_session(&student, &mut engine), 0, "{:?}", student.precision());
     }
 }

@@ -78,3 +78,19 @@ fn truncated_graphs_are_errors_not_panics() {
         assert!(vaerr::model::onnx::read_student(&bytes[..end]).is_err());
     }
 }
+
+#[test]
+fn a_build_without_the_fp32_student_refuses_it_with_a_remedy_and_checks_the_rest() {
+    let bundle = Bundle::shipped().unwrap();
+    assert!(bundle.has(Precision::Int8));
+    assert_eq!(bundle.has(Precision::Fp32), cfg!(feature = "fp32-model"));
+    if !cfg!(feature = "fp32-model") {
+        let e = bundle.student(Precision::Fp32).unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::Unsupported);
+        assert!(e.to_string().contains("embedded vaerr-s/student.onnx: is left out"), "{e}");
+        assert_eq!(
+            vaerr::engine::open(&bundle, &vaerr::engine::Choice::Auto, None).unwrap().engine.precision(),
+            Precision::Int8
+        );
+    }
+}

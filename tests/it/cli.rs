@@ -114,3 +114,45 @@ fn a_damaged_model_fails_the_check_and_is_never_run() {
         assert!(stderr(&o).contains("is damaged"), "{}", stderr(&o));
     }
 }
+
+#[test]
+fn a_converted_student_may_join_its_bundle_and_no_other_may() {
+    use vaerr::model::{Bundle, tflite};
+    use vaerr::spec::Manifest;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("s.tflite");
+    let o = vaerr(&["models", "convert", "--to", "tflite", "--out", file.to_str().unwrap()]);
+    assert!(o.status.success(), "{}", stderr(&o));
+    let int8 = std::fs::read(&file).unwrap();
+    let shipped = Bundle::shipped().unwrap();
+    let fp32 = tflite::write_student(&shipped.student(vaerr::model::Precision::Fp32).unwrap());
+    for (name, bytes, code, line) in
+        [("right", int8, 0, "ok      student-int8"), ("wrong", fp32, 1, "FAILED  student-int8")]
+    {
+        let mut files: std::collections::BTreeMap<String, Vec<u8>> =
+            Manifest::FILES.iter().map(|n| ((*n).to_owned(), shipped.file(n).unwrap().to_vec())).collect();
+        files.insert(Manifest::TFLITE.into(), bytes);
+        let bundle = dir.path().join(name);
+        Bundle::write(&bundle, shipped.manifest().clone(), &files).unwrap();
+        let o = vaerr(&["models", "check", bundle.to_str().unwrap()]);
+        assert_eq!(o.status.code(), Some(code), "{}", stdout(&o));
+        assert!(stdout(&o).contains(line), "{}", stdout(&o));
+    }
+}
+
+#[test]
+fn bench_compares_engines_and_refuses_what_it_cannot_run() {
+    let run = |more: &[&str]| vaerr(&[&["bench", "--rounds", "1", "--round-ms", "0"], more].concat());
+    let table = run(&["--engine", "reference", "--batch", "1,2"]);
+    assert!(table.status.success(), "{}", stderr(&table));
+    assert_eq!(stdout(&table).matches("p99.9").count(), 2);
+    let report: serde_json::Value = serde_json::from_slice(&run(&["--engine", "reference", "--json"]).stdout).unwrap();
+    let row = &report["tables"][0]["rows"][0];
+    assert_eq!(row["engine"], "reference");
+    assert!(row["step_us"]["p50"].as_f64().unwrap() > 1.0 && row["ratio"]["median"] == 1.0);
+    for (more, want) in [(["--engine", "warp"], "engines: "), (["--batch", "65"], "1 to 64")] {
+        let o = run(&more);
+        assert_eq!(o.status.code(), Some(2));
+        assert!(stderr(&o).contains(want), "{}", stderr(&o));
+    }
+}

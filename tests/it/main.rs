@@ -5,6 +5,7 @@ mod bundle;
 mod capture;
 mod cli;
 mod display;
+mod failover;
 mod kernels;
 mod long_run;
 mod program;

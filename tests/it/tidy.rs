@@ -7,7 +7,7 @@ const LAYERS: [&[&str]; 7] = [
     &["frame", "quant", "metrics"],
     &["model", "preprocess", "face", "render"],
     &["engine", "capture", "display", "sink"],
-    &["session", "pipeline"],
+    &["session", "pipeline", "bench"],
     &["train"],
     &["cli"],
 ];

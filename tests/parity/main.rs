@@ -11,7 +11,7 @@ use vaerr::model::{Precision, Student, onnx};
 use vaerr::render::Rng;
 use vaerr::spec::{HEADS, StudentSpec};
 
-/// Largest difference of a logit or state value in fp32.
+/// Largest difference of a logit or state value in fp32, and in int8 where the convolutions are exact.
 const FP32: f32 = 1e-5;
 /// The same in int8 for engines that quantise in float: rare 1-LSB events spread over later layers.
 const INT8_IN_FLOAT: f32 = 5e-2;
@@ -19,7 +19,8 @@ const INT8_IN_FLOAT: f32 = 5e-2;
 fn tolerance(engine: &str, precision: Precision) -> f32 {
     match (engine, precision) {
         ("reference" | "simd" | "cuda", _) => 0.0,
-        (_, Precision::Fp32) => FP32,
+        // XNNPACK requantises as the specification does, so only the f32 part differs (measured: 3e-6).
+        ("tflite", _) | (_, Precision::Fp32) => FP32,
         (_, Precision::Int8) => INT8_IN_FLOAT,
     }
 }

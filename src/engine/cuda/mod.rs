@@ -18,16 +18,13 @@ pub mod ptx;
 mod slots;
 pub mod wire;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, INT8_ALONE};
 use crate::error::{Error, Result};
 use crate::model::{Precision, Student};
 use compile::Unit;
 use driver::{CudaDevice, Settings};
 use engine::{CudaEngine, Options};
 use images::Images;
-
-/// Why fp32 students are refused.
-pub const NO_FP32: &str = "the CUDA kernels are int8 only";
 
 /// What is compiled: all kernels in one unit.
 pub fn units() -> Vec<Unit> {
@@ -62,7 +59,7 @@ pub fn open_device() -> Result<CudaDevice> {
 /// As [`open_device`], and a student that the kernels do not serve.
 pub fn open(student: &Student) -> Result<Box<dyn Engine>> {
     if student.precision() == Precision::Fp32 {
-        return Err(Error::unsupported(NO_FP32).remedy("use int8, or a CPU engine"));
+        return Err(Error::unsupported(INT8_ALONE).remedy("use int8, or a CPU engine"));
     }
     let device = open_device()?;
     log::info!("{}", device::Device::describe(&device));

@@ -13,16 +13,13 @@ mod x86;
 
 pub use isa::Isa;
 
-use super::{Engine, check_lengths};
+use super::{Engine, INT8_ALONE, check_lengths};
 use crate::error::{Error, Result};
 use crate::model::{Precision, Student, Trunk};
 use crate::spec::{HEADS, StudentSpec};
 use canvas::Canvas;
 use pack::Layer;
 use recur::Recur;
-
-/// Why there is no fp32 here.
-pub const NO_FP32: &str = "its kernels are int8 alone";
 
 /// A student packed for one instruction set.
 pub struct Simd {
@@ -53,7 +50,7 @@ impl Simd {
     pub fn open_with(student: &Student, isa: Isa) -> Result<Self> {
         student.validate()?;
         let Trunk::Int8(convs) = &student.trunk else {
-            return Err(Error::unsupported(NO_FP32).at("engine simd").remedy("use --precision int8"));
+            return Err(Error::unsupported(INT8_ALONE).at("engine simd").remedy("use --precision int8"));
         };
         if !isa.is_available() {
             return Err(Error::unsupported(format!("this CPU lacks {}", isa.name())).at("engine simd"));
