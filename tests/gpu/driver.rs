@@ -123,6 +123,13 @@ fn a_gpu_that_hangs_is_a_time_out_and_can_be_left() {
 }
 
 #[test]
+fn a_warm_step_allocates_nothing_on_the_host() {
+    for integrated in ["0", "1"] {
+        passes("a_warm_step_allocates_nothing", &[("STAND_IN_INTEGRATED", integrated)]);
+    }
+}
+
+#[test]
 fn bytes_survive_any_order_of_copies() {
     for integrated in ["0", "1"] {
         passes("copies_keep_their_order", &[("STAND_IN_INTEGRATED", integrated)]);

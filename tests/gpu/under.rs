@@ -1,5 +1,6 @@
 //! What `driver.rs` runs under the stand-in driver, each in a process of its own.
 
+use crate::allocation::allocations;
 use crate::students;
 use libloading::Library;
 use std::time::{Duration, Instant};
@@ -181,6 +182,31 @@ fn every_call_may_fail() {
         stand_in.fail(-1, 0);
         assert!(two_steps(&student, mode).unwrap() == want, "a device opened after failures differs");
         println!("{mode:?}: each of {calls} calls failed in three ways");
+    }
+}
+
+#[test]
+#[ignore = "run by the tests of `driver` under the stand-in"]
+fn a_warm_step_allocates_nothing() {
+    let Some(_stand_in) = StandIn::here() else { return };
+    let student = student();
+    let mut ring = vec![7; student.spec.ring * student.spec.size_px * student.spec.size_px];
+    let mut hidden = vec![0.5; student.spec.hidden];
+    for mode in [Mode::Layers, Mode::Persistent] {
+        let mut engine = engine(&student, mode, 1000).unwrap();
+        let mut before = 0;
+        for step in 0..12 {
+            if step == 4 {
+                before = allocations();
+            }
+            // Now and then a stream that the device does not hold, which is sent whole.
+            if step % 3 == 0 {
+                ring.fill(step as u8);
+                hidden.fill(step as f32 / 16.0);
+            }
+            engine.step(&ring, &mut hidden, &mut [0.0; HEADS]).unwrap();
+        }
+        assert_eq!(allocations() - before, 0, "{mode:?}");
     }
 }
 
