@@ -2,7 +2,7 @@
 
 use crate::shim::{ShimDevice, ShimOptions};
 use crate::steps::{FORMS, ring};
-use crate::students;
+use crate::{frames, students};
 use std::process::Command;
 use vaerr::engine::cuda::engine::{CudaEngine, Mode, Options};
 use vaerr::engine::cuda::fault::{Fault, Faults, Faulty};
@@ -116,6 +116,27 @@ fn a_fault_at_any_call_leaves_the_host_as_it_was_and_the_next_step_is_right() {
             }
         }
         println!("{mode:?}: each of {} calls failed in four ways", none.calls());
+    }
+}
+
+/// Three faces in two slots, so that a fault may fall between two launches of one picture.
+#[test]
+fn a_fault_at_any_call_of_a_picture_leaves_every_face() {
+    let student = students::int8(&students::odd_spec(3, 17, 2), 2);
+    let open = |faults: &Faults| {
+        let device = Faulty::open(faults, || ShimDevice::open(ShimOptions::default())).unwrap();
+        let options = Options { mode: Mode::Persistent, slots: 2, ..Options::default() };
+        CudaEngine::with_form(device, FORMS[1], &student, options).unwrap()
+    };
+    let none = Faults::none();
+    let mut engine = open(&none);
+    let opened = none.calls();
+    assert_eq!(frames::faces_survive(&mut engine, &student), 0);
+    assert!(none.calls() - opened > 20);
+    for call in opened..none.calls() {
+        // The one fault after which the same device goes on.
+        let faults = Faults::at(call, Fault::Memory);
+        assert_eq!(frames::faces_survive(&mut open(&faults), &student), 1, "fault at call {call}");
     }
 }
 

@@ -80,7 +80,7 @@ impl Drop for ShimBuffer {
         let _guard = self.kernels.guard();
         // SAFETY: `at` came from `vaerr_alloc` of the same library and is freed once.
         unsafe {
-            if let Ok(free) = self.kernels.library.get::<unsafe extern "C" fn(*mut u8)>(b"vaerr_free") {
+            if let Ok(free) = self.kernels.library.get::<unsafe extern "C" fn(*mut u8)>(b"vaerr_free\0") {
                 free(self.at);
             }
         }
@@ -105,7 +105,8 @@ impl Kernels {
         let _guard = self.guard();
         // SAFETY: the signature is that of cpu_launch.h, the buffers are alive and the lock is held.
         let fault = unsafe {
-            let run = self.library.get::<LaunchFn>(b"vaerr_launch").map_err(|e| Error::device("shim").caused_by(e))?;
+            let run =
+                self.library.get::<LaunchFn>(b"vaerr_launch\0").map_err(|e| Error::device("shim").caused_by(e))?;
             let fault = run(
                 launch.kernel.as_ptr(),
                 launch.kernel.len(),
@@ -200,7 +201,7 @@ impl ShimDevice {
         let mut out = [0u32; 4];
         // SAFETY: the function writes four words.
         unsafe {
-            let sizes = self.kernels.library.get::<unsafe extern "C" fn(*mut u32)>(b"vaerr_sizes").unwrap();
+            let sizes = self.kernels.library.get::<unsafe extern "C" fn(*mut u32)>(b"vaerr_sizes\0").unwrap();
             sizes(out.as_mut_ptr());
         }
         out.map(|v| v as usize)
@@ -225,7 +226,7 @@ impl Device for ShimDevice {
     fn resident_blocks(&mut self, launch: &Launch) -> Result<u32> {
         // SAFETY: the function reads as many bytes as it is told.
         let known = unsafe {
-            let knows = self.kernels.library.get::<unsafe extern "C" fn(*const u8, usize) -> c_int>(b"vaerr_knows");
+            let knows = self.kernels.library.get::<unsafe extern "C" fn(*const u8, usize) -> c_int>(b"vaerr_knows\0");
             knows.map_err(|e| Error::device("shim").caused_by(e))?(launch.kernel.as_ptr(), launch.kernel.len()) != 0
         };
         if known { Ok(self.options.resident) } else { Err(Error::device("no such kernel").at(launch.kernel)) }
@@ -235,7 +236,7 @@ impl Device for ShimDevice {
         let _guard = self.kernels.guard();
         // SAFETY: the function is that of cpu_launch.h.
         let at = unsafe {
-            let alloc = self.kernels.library.get::<unsafe extern "C" fn(usize) -> *mut u8>(b"vaerr_alloc");
+            let alloc = self.kernels.library.get::<unsafe extern "C" fn(usize) -> *mut u8>(b"vaerr_alloc\0");
             alloc.map_err(|e| Error::device("shim").caused_by(e))?(bytes)
         };
         if at.is_null() {

@@ -274,7 +274,7 @@ mod tests {
             let by = u64::from(reciprocal(d, limit));
             assert!(by > 0);
             let near = (0..limit).step_by(d).flat_map(|n| [n.saturating_sub(1), n]).chain([limit - 1]);
-            assert!(near.into_iter().all(|n| (n as u64 * by >> 32) as usize == n / d), "{d}");
+            assert!(near.into_iter().all(|n| ((n as u64 * by) >> 32) as usize == n / d), "{d}");
         }
         assert_eq!((reciprocal(1, 10), reciprocal(16384, 1 << 20)), (0, 0));
     }

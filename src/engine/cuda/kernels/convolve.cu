@@ -131,11 +131,11 @@ struct Crops {
   }
 };
 
-// acc[n] += the products of chunks `from` to `to` for `N` neighbouring channel tiles; loads run four chunks ahead.
+// acc[n] += the products of chunks `from` to `to` for `N` neighbouring channel tiles; loads run some chunks ahead.
 template <class M, int N, class Source>
 __device__ __forceinline__ void multiply_chunks(int (&acc)[N][4], Source &source, const unsigned char *weights, u64 tile_bytes,
                                                 int tiles, int from, int to) {
-  enum { AHEAD = N == 1 ? 4 : 2 };
+  enum { AHEAD = N == 1 ? (int)M::AHEAD : (int)M::AHEAD_WIDE };
   source.seek(from);
   for (int chunk = from; chunk < to; chunk += AHEAD) {
     uint2 top[AHEAD], bottom[AHEAD];
@@ -161,14 +161,23 @@ __device__ __forceinline__ void multiply_chunks(int (&acc)[N][4], Source &source
   }
 }
 
+// Bias and factor of two neighbouring channels.
+struct Affine {
+  int2 bias;
+  float2 scale;
+};
+
+__device__ __forceinline__ Affine affine_of(const unsigned char *model, const Layer &layer, int channel) {
+  Affine a = {__ldg((const int2 *)(model + layer.bias) + channel / 2), __ldg((const float2 *)(model + layer.scale) + channel / 2)};
+  return a;
+}
+
 // Requantises two neighbouring channels of one pixel and stores them.
-__device__ __forceinline__ void store_pair(const unsigned char *model, unsigned char *out, const Layer &layer, int pixel,
-                                           int channel, int acc0, int acc1) {
+__device__ __forceinline__ void store_pair(unsigned char *out, const Layer &layer, int pixel, int channel, int acc0, int acc1,
+                                           const Affine &a) {
   if (pixel >= layer.out_px * layer.out_px) return;
-  int2 bias = __ldg((const int2 *)(model + layer.bias) + channel / 2);
-  float2 scale = __ldg((const float2 *)(model + layer.scale) + channel / 2);
-  unsigned low = requantize(wrapping_add(acc0, bias.x), scale.x);
-  unsigned high = requantize(wrapping_add(acc1, bias.y), scale.y);
+  unsigned low = requantize(wrapping_add(acc0, a.bias.x), a.scale.x);
+  unsigned high = requantize(wrapping_add(acc1, a.bias.y), a.scale.y);
   *(unsigned short *)(out + pixel * layer.out_bytes + channel) = (unsigned short)(low | high << 8);
 }
 
@@ -182,6 +191,10 @@ __device__ __forceinline__ void convolve_narrow(const unsigned char *model, unsi
   for (int tile = blockIdx.x; tile < per_stream * streams; tile += gridDim.x) {
     int stream = streams == 1 ? 0 : tile / per_stream, rest = tile - stream * per_stream;
     int n_tile = divide(rest, layer.m_tiles, layer.by_m_tiles), m_tile = rest - n_tile * layer.m_tiles;
+    // This thread's part in the joining; fetched early, for nothing depends on it until then.
+    int owner = (threadIdx.x & 63) >> 1, pixel = m_tile * 16 + (owner >> 2) + 8 * (threadIdx.x & 1);
+    int channel = n_tile * 8 + 2 * (owner & 3);
+    Affine affine = affine_of(model, layer, channel);
     int acc[1][4] = {};
     Source source(model, arena, io, layer, stream, m_tile);
     multiply_chunks<M, 1>(acc, source, model + layer.weights + n_tile * tile_bytes, tile_bytes, 1, from, to);
@@ -194,8 +207,7 @@ __device__ __forceinline__ void convolve_narrow(const unsigned char *model, unsi
         int2 part = ((const int2 *)joined)[w * 64 + threadIdx.x];
         sum = make_int2(wrapping_add(sum.x, part.x), wrapping_add(sum.y, part.y));
       }
-      int owner = threadIdx.x >> 1, pixel = m_tile * 16 + (owner >> 2) + 8 * (threadIdx.x & 1);
-      store_pair(model, arena + layer.out + stream * layer.out_stride, layer, pixel, n_tile * 8 + 2 * (owner & 3), sum.x, sum.y);
+      store_pair(arena + layer.out + stream * layer.out_stride, layer, pixel, channel, sum.x, sum.y, affine);
     }
     __syncthreads();
   }
@@ -218,8 +230,9 @@ __device__ __forceinline__ void convolve_wide(const unsigned char *model, unsign
 #pragma unroll
     for (int n = 0; n < N; n++) {
       if (n >= tiles) break;
-      store_pair(model, out, layer, pixel, channel + 8 * n, acc[n][0], acc[n][1]);
-      store_pair(model, out, layer, pixel + 8, channel + 8 * n, acc[n][2], acc[n][3]);
+      Affine affine = affine_of(model, layer, channel + 8 * n);
+      store_pair(out, layer, pixel, channel + 8 * n, acc[n][0], acc[n][1], affine);
+      store_pair(out, layer, pixel + 8, channel + 8 * n, acc[n][2], acc[n][3], affine);
     }
   }
 }

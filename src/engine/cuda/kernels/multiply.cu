@@ -8,6 +8,8 @@
 
 // For sm_61 and up: every lane fetches its rows' other pieces from its three neighbours.
 struct Dp4a {
+  // Chunks whose loads are under way at once, with one and with four channel tiles: what the registers hold.
+  enum { AHEAD = 2, AHEAD_WIDE = 1 };
   struct A { unsigned word[2][8]; };
   struct B { uint4 word[2][2]; };
 
@@ -48,6 +50,7 @@ struct Dp4a {
 
 // What the two tensor-core forms have in common: the fragments as the lanes bring them.
 struct Fragments {
+  enum { AHEAD = 4, AHEAD_WIDE = 2 };
   struct A { uint2 top, bottom; };
   typedef uint2 B;
 

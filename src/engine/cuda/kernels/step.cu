@@ -56,17 +56,26 @@ __device__ __forceinline__ void whole_step(const unsigned char *model, unsigned 
   extern "C" __global__ void __launch_bounds__(THREADS) \
       name(const unsigned char *__restrict__ model, unsigned char *arena, unsigned char *io, int layer, int streams)
 
+// A layer's kernels take its table by value, so that it stays in registers.
 #define KERNELS_OF(suffix, M) \
   KERNEL(stem_##suffix) { \
+    const Layer l = layer_of(model, layer); \
     keep_given_crops(model, arena, io, streams); \
-    convolve_narrow<M, Crops>(model, arena, io, layer_of(model, layer), streams); \
+    convolve_narrow<M, Crops>(model, arena, io, l, streams); \
   } \
   KERNEL(stem_wide_##suffix) { \
+    const Layer l = layer_of(model, layer); \
     keep_given_crops(model, arena, io, streams); \
-    convolve_wide<M, Crops>(model, arena, io, layer_of(model, layer), streams); \
+    convolve_wide<M, Crops>(model, arena, io, l, streams); \
   } \
-  KERNEL(conv_##suffix) { convolve_narrow<M, Pixels>(model, arena, io, layer_of(model, layer), streams); } \
-  KERNEL(conv_wide_##suffix) { convolve_wide<M, Pixels>(model, arena, io, layer_of(model, layer), streams); } \
+  KERNEL(conv_##suffix) { \
+    const Layer l = layer_of(model, layer); \
+    convolve_narrow<M, Pixels>(model, arena, io, l, streams); \
+  } \
+  KERNEL(conv_wide_##suffix) { \
+    const Layer l = layer_of(model, layer); \
+    convolve_wide<M, Pixels>(model, arena, io, l, streams); \
+  } \
   KERNEL(step_##suffix) { whole_step<M>(model, arena, io, streams); (void)layer; }
 
 // A device gets its best form alone, for compiling all of them takes three times as long; every form under VAERR_EVERY_FORM.
