@@ -1,10 +1,12 @@
 //! The driver's host side without a GPU: each test runs a test of `under` in a process of its own, in which `libcuda.so.1` is a stand-in
 //! that runs the kernels' own sources on the CPU (`stand_in.h`).
 
+use crate::under::Pretend;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
-use vaerr::engine::cuda::kernels;
+use vaerr::engine::cuda::compile::{Form, Sm, Unit};
+use vaerr::engine::cuda::{kernels, precompiled, units};
 
 /// The folder of the stand-in, built once; `define` leaves something out.
 fn stand_in(define: &str) -> PathBuf {
@@ -121,6 +123,13 @@ fn a_gpu_that_hangs_is_a_time_out_and_can_be_left() {
 }
 
 #[test]
+fn a_warm_step_allocates_nothing_on_the_host() {
+    for integrated in ["0", "1"] {
+        passes("a_warm_step_allocates_nothing", &[("STAND_IN_INTEGRATED", integrated)]);
+    }
+}
+
+#[test]
 fn bytes_survive_any_order_of_copies() {
     for integrated in ["0", "1"] {
         passes("copies_keep_their_order", &[("STAND_IN_INTEGRATED", integrated)]);
@@ -130,4 +139,40 @@ fn bytes_survive_any_order_of_copies() {
 #[test]
 fn an_image_that_the_driver_refuses_is_an_error_with_its_words() {
     passes("a_refused_image_says_why", &[]);
+}
+
+/// The program under the stand-in, with "compiled" kernels in a folder.
+fn program(kernels: &Path, args: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vaerr"));
+    command.args(args).env("LD_LIBRARY_PATH", whole()).env("VAERR_KERNELS", kernels).env_remove("VAERR_CUDA_DEVICE");
+    let out = command.output().unwrap();
+    format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr))
+}
+
+#[test]
+fn the_program_takes_a_gpu_before_every_other_engine() {
+    let dir = tempfile::tempdir().unwrap();
+    precompiled::build(dir.path(), &units(), Sm(87), &[Form::Cubin], &Pretend(b"stand-in")).unwrap();
+    let doctor = program(dir.path(), &["doctor"]);
+    for want in ["GPU: Stand-in, sm_87", "cuda       ready", "engine cuda int8: a trial step"] {
+        assert!(doctor.contains(want), "{want:?} is not in {doctor}");
+    }
+    let run = program(dir.path(), &["run", "--input", "synthetic:seconds=0.3,fps=10", "--json"]);
+    assert_eq!(run.lines().filter(|l| l.contains("\"engine\":\"cuda\"")).count(), 3, "{run}");
+    let readings = |text: &str| {
+        let rows = text.lines().filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok());
+        rows.map(|r| (r["arousal"].clone(), r["valence"].clone())).collect::<Vec<_>>()
+    };
+    let reference =
+        program(dir.path(), &["run", "--input", "synthetic:seconds=0.3,fps=10", "--json", "--engine", "reference"]);
+    assert_eq!(readings(&run), readings(&reference));
+}
+
+#[test]
+fn kernels_of_another_version_are_passed_over_with_a_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let other = Unit { source: "other".into(), ..units().remove(0) };
+    precompiled::build(dir.path(), &[other], Sm(87), &[Form::Cubin], &Pretend(b"stand-in")).unwrap();
+    let run = program(dir.path(), &["run", "--input", "synthetic:seconds=0.1,fps=10", "--engine", "cuda"]);
+    assert!(run.contains("of another version") && run.contains("vaerr kernels build"), "{run}");
 }

@@ -5,6 +5,7 @@
 #[path = "../it/students.rs"]
 mod students;
 
+mod allocation;
 mod driver;
 mod nvrtc;
 mod real;

@@ -167,7 +167,7 @@ int cuModuleLoadDataEx(void **out, const void *image, unsigned, int *, void **va
 int cuModuleGetFunction(Function **out, void *, const char *name) {
   ENTERED; STRIKE;
   if (current->recording) complain("a function loaded while recording");
-  if (!vaerr_knows(name, strlen(name))) return 500;
+  if (!vaerr_knows(name, strlen(name)) && strcmp(name, "copy_io")) return 500;
   *out = &(current->functions[name] = Function{name, 48 << 10});
   return 0;
 }
@@ -182,6 +182,10 @@ static int launch(Function *f, unsigned grid, unsigned block, unsigned shared, v
     if (!holds((unsigned long long)p, 1) || current->host.count(p)) complain("a kernel was given an address that it cannot see");
   int layer = *(int *)arguments[3], streams = *(int *)arguments[4];
   std::string name = f->name;
+  if (name == "copy_io") { // A kernel of the stand-in's own: `streams` bytes of io to piece `layer` of the arena.
+    queue([=] { memcpy(arena + layer * streams, io, (size_t)streams); });
+    return 0;
+  }
   queue([=] {
     if (const char *what = vaerr_launch(name.c_str(), name.size(), grid, block, shared, cooperative, 0, model, arena, io, layer, streams)) complain(what);
   });

@@ -1,5 +1,6 @@
 //! What `driver.rs` runs under the stand-in driver, each in a process of its own.
 
+use crate::allocation::allocations;
 use crate::students;
 use libloading::Library;
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use vaerr::render::Rng;
 use vaerr::spec::HEADS;
 
 /// Gives what the stand-in takes for a compiled unit.
-struct Pretend(&'static [u8]);
+pub struct Pretend(pub &'static [u8]);
 
 impl Compiler for Pretend {
     fn version(&self) -> String {
@@ -186,6 +187,31 @@ fn every_call_may_fail() {
 
 #[test]
 #[ignore = "run by the tests of `driver` under the stand-in"]
+fn a_warm_step_allocates_nothing() {
+    let Some(_stand_in) = StandIn::here() else { return };
+    let student = student();
+    let mut ring = vec![7; student.spec.ring * student.spec.size_px * student.spec.size_px];
+    let mut hidden = vec![0.5; student.spec.hidden];
+    for mode in [Mode::Layers, Mode::Persistent] {
+        let mut engine = engine(&student, mode, 1000).unwrap();
+        let mut before = 0;
+        for step in 0..12 {
+            if step == 4 {
+                before = allocations();
+            }
+            // Now and then a stream that the device does not hold, which is sent whole.
+            if step % 3 == 0 {
+                ring.fill(step as u8);
+                hidden.fill(step as f32 / 16.0);
+            }
+            engine.step(&ring, &mut hidden, &mut [0.0; HEADS]).unwrap();
+        }
+        assert_eq!(allocations() - before, 0, "{mode:?}");
+    }
+}
+
+#[test]
+#[ignore = "run by the tests of `driver` under the stand-in"]
 fn a_hang_is_a_time_out() {
     let Some(stand_in) = StandIn::here() else { return };
     let student = student();
@@ -253,6 +279,9 @@ fn copies_keep_their_order() {
             device.write(&mut buffer, len - 1, &[0; 2]).is_err() && device.read(&buffer, usize::MAX, &mut [0]).is_err()
         );
     }
+    for memory in [Memory::Staging, Memory::Device] {
+        each_kernel_sees_what_was_written_before_it(&mut device, memory);
+    }
     let fresh = device.alloc(1000, Memory::Staging).unwrap();
     let mut back = vec![1; 1000];
     device.read(&fresh, 0, &mut back).unwrap();
@@ -262,6 +291,36 @@ fn copies_keep_their_order() {
     let e = device.launch(&launch, &Buffers { model: &fresh, arena: &fresh, io: &fresh }).unwrap_err();
     assert!(e.kind() == ErrorKind::Unsupported && e.to_string().contains("nothing"), "{e}");
     device.read(&fresh, 0, &mut back).expect("an unknown kernel does not lose the GPU");
+}
+
+/// Writes and launches in turn without a wait between: no write may reach a launch that was queued before it.
+fn each_kernel_sees_what_was_written_before_it(device: &mut CudaDevice, memory: Memory) {
+    const LEN: usize = 70_000;
+    const TURNS: usize = 40;
+    let mut io = device.alloc(LEN, memory).unwrap();
+    let arena = device.alloc(LEN * TURNS, Memory::Device).unwrap();
+    let mut rng = Rng::new(8, 0);
+    let mut want = vec![0u8; LEN];
+    let mut all = Vec::new();
+    for turn in 0..TURNS {
+        let (at, n) = if turn % 4 == 3 { (1000, LEN - 3000) } else { (0, LEN) };
+        want[at..at + n].copy_from_slice(&noise(&mut rng, n));
+        device.write(&mut io, at, &want[at..at + n]).unwrap();
+        let launch = Launch {
+            kernel: "copy_io",
+            grid: 1,
+            block: 1,
+            shared_bytes: 0,
+            cooperative: false,
+            layer: turn as i32,
+            streams: LEN as i32,
+        };
+        device.launch(&launch, &Buffers { model: &arena, arena: &arena, io: &io }).unwrap();
+        all.extend_from_slice(&want);
+    }
+    let mut back = vec![0; LEN * TURNS];
+    device.read(&arena, 0, &mut back).unwrap();
+    assert!(back == all, "{memory:?}");
 }
 
 #[test]

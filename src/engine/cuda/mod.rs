@@ -18,9 +18,9 @@ pub mod ptx;
 mod slots;
 pub mod wire;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, INT8_ALONE};
 use crate::error::{Error, Result};
-use crate::model::Student;
+use crate::model::{Precision, Student};
 use compile::Unit;
 use driver::{CudaDevice, Settings};
 use engine::{CudaEngine, Options};
@@ -58,6 +58,9 @@ pub fn open_device() -> Result<CudaDevice> {
 /// # Errors
 /// As [`open_device`], and a student that the kernels do not serve.
 pub fn open(student: &Student) -> Result<Box<dyn Engine>> {
+    if student.precision() == Precision::Fp32 {
+        return Err(Error::unsupported(INT8_ALONE).remedy("use int8, or a CPU engine"));
+    }
     let device = open_device()?;
     log::info!("{}", device::Device::describe(&device));
     let sm = device.compiled_for();
