@@ -62,13 +62,26 @@ inline void prepare(Block &b, unsigned index, unsigned threads, size_t shared_by
   }
 }
 
+// Orders in which fibres and blocks are resumed; LAZY leaves out half of them each time, so that some fall far behind.
+enum Order { ASCENDING, DESCENDING, LAZY };
+
+inline bool left_out(Order order) {
+  static uint32_t state = 1;
+  state = state * 1664525u + 1013904223u;
+  return order == LAZY && state >> 31;
+}
+
 // Resumes every fibre that can go on once; whether any of them did more than look at a watched word.
-inline bool sweep(Block &b, bool reverse) {
+inline bool sweep(Block &b, Order order) {
   unsigned n = (unsigned)b.fibres.size();
   bool moved = false;
   for (unsigned i = 0; i < n && fault.empty(); i++) {
-    Fibre &f = b.fibres[reverse ? n - 1 - i : i];
+    Fibre &f = b.fibres[order == DESCENDING ? n - 1 - i : i];
     if (f.wait != RUNNING && f.wait != SPINNING) continue;
+    if (left_out(order)) {
+      moved |= f.wait == RUNNING;
+      continue;
+    }
     bool spun = f.wait == SPINNING;
     f.wait = RUNNING;
     resume(f);
@@ -83,15 +96,17 @@ inline bool sweep(Block &b, bool reverse) {
   return moved;
 }
 
-inline void run(Block *blocks, unsigned count, bool reverse) {
+inline void run(Block *blocks, unsigned count, Order order) {
+  unsigned idle = 0;
   for (bool left = true; left && fault.empty();) {
     bool moved = left = false;
     for (unsigned i = 0; i < count; i++) {
-      Block &b = blocks[reverse ? count - 1 - i : i];
-      if (b.done < b.fibres.size()) moved |= sweep(b, reverse);
+      Block &b = blocks[i];
+      if (b.done < b.fibres.size() && !left_out(order)) moved |= sweep(b, order);
       left |= b.done < b.fibres.size();
     }
-    if (left && !moved && fault.empty()) fault = "deadlock: threads wait at different barriers or collectives";
+    idle = moved ? 0 : idle + 1;
+    if (left && idle > (order == LAZY ? 1000 : 0) && fault.empty()) fault = "deadlock: threads wait at different barriers or collectives";
   }
 }
 
@@ -145,7 +160,7 @@ extern "C" int vaerr_knows(const char *name, size_t length) { return find_kernel
 
 // Null, or what went wrong.
 extern "C" const char *vaerr_launch(const char *name, size_t length, unsigned grid, unsigned threads, size_t shared_bytes,
-                                    int cooperative, int reverse, const unsigned char *model, unsigned char *arena, unsigned char *io,
+                                    int cooperative, int order, const unsigned char *model, unsigned char *arena, unsigned char *io,
                                     int layer, int streams) {
   using namespace cucpu;
   static std::vector<Block> blocks;
@@ -159,8 +174,8 @@ extern "C" const char *vaerr_launch(const char *name, size_t length, unsigned gr
   unsigned together = cooperative ? grid : 1;
   if (blocks.size() < together) blocks.resize(together);
   for (unsigned first = 0; first < grid && fault.empty(); first += together) {
-    for (unsigned i = 0; i < together; i++) prepare(blocks[i], reverse ? grid - 1 - (first + i) : first + i, threads, shared_bytes);
-    run(blocks.data(), together, reverse);
+    for (unsigned i = 0; i < together; i++) prepare(blocks[i], order == DESCENDING ? grid - 1 - (first + i) : first + i, threads, shared_bytes);
+    run(blocks.data(), together, (Order)order);
   }
   for (const Allocation &a : allocations)
     if (!guards_hold(a) && fault.empty()) fault = "a kernel wrote outside its buffer";

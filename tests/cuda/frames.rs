@@ -1,6 +1,6 @@
 //! Whole pictures: the crops cut by the kernels, and the shipped student with state.
 
-use crate::shim::{ShimDevice, ShimOptions};
+use crate::shim::{Order, ShimDevice, ShimOptions};
 use crate::steps::{FORMS, engine, variants};
 use crate::students;
 use vaerr::engine::cuda::engine::{CudaEngine, Mode, Options};
@@ -91,9 +91,9 @@ fn crops_cut_on_the_device_are_the_croppers_to_the_bit() {
     for (ring, size) in [(3, 17), (1, 16), (2, 31)] {
         let student = students::int8(&students::odd_spec(ring, size, 2), 2);
         let rule = rule(&student.spec);
-        for (form, reverse, options) in variants() {
+        for (form, order, options) in variants() {
             // Seven faces in six slots: two launches, and slots change hands.
-            let mut engine = engine(&student, form, reverse, options);
+            let mut engine = engine(&student, form, order, options);
             let mut oracle = Reference::open(&student).unwrap();
             let mut faces = vec![face(&student.spec); 7];
             let mut want = faces.clone();
@@ -104,7 +104,7 @@ fn crops_cut_on_the_device_are_the_croppers_to_the_bit() {
                 step_faces(&mut engine, &rule, &picture, &mut faces[..n], &squares).unwrap();
                 reference_faces(&mut oracle, &rule, &picture, &mut want[..n], &squares);
                 for k in 0..7 {
-                    assert!(faces[k] == want[k], "{size} {form:?} {reverse} {options:?} frame {i} face {k}");
+                    assert!(faces[k] == want[k], "{size} {form:?} {order:?} {options:?} frame {i} face {k}");
                 }
                 if i == 2 {
                     for f in [&mut faces[1], &mut want[1]] {
@@ -121,7 +121,7 @@ fn crops_cut_on_the_device_are_the_croppers_to_the_bit() {
 fn pictures_and_crops_of_one_stream_may_alternate() {
     let student = students::int8(&students::odd_spec(3, 17, 2), 2);
     let (rule, options) = (rule(&student.spec), Options { slots: 3, ..Options::default() });
-    let mut engine = engine(&student, FORMS[0], false, options);
+    let mut engine = engine(&student, FORMS[0], Order::Ascending, options);
     let mut oracle = Reference::open(&student).unwrap();
     let mut cropper = Cropper::for_rule(&rule);
     let (mut faces, mut want) = (vec![face(&student.spec)], vec![face(&student.spec)]);
@@ -143,7 +143,7 @@ fn pictures_and_crops_of_one_stream_may_alternate() {
 fn a_warm_stream_sends_one_crop_or_the_rows_it_needs() {
     let student = students::int8(&students::odd_spec(3, 17, 2), 2);
     let rule = rule(&student.spec);
-    let mut engine = engine(&student, FORMS[0], false, Options { slots: 3, ..Options::default() });
+    let mut engine = engine(&student, FORMS[0], Order::Ascending, Options { slots: 3, ..Options::default() });
     let (mut f, mut cropper) = (face(&student.spec), Cropper::for_rule(&rule));
     let mut sent = Vec::new();
     for i in 0..4 {
@@ -187,8 +187,8 @@ fn film(engine: &mut CudaEngine<ShimDevice>, student: &Student, frames: usize) {
 fn whole_frames_of_the_shipped_student_agree() {
     let student = shipped();
     for form in FORMS {
-        for (mode, reverse) in [(Mode::Layers, false), (Mode::Persistent, true)] {
-            film(&mut engine(&student, form, reverse, Options { mode, ..Options::default() }), &student, 3);
+        for (mode, order) in [(Mode::Layers, Order::Ascending), (Mode::Persistent, Order::Lazy)] {
+            film(&mut engine(&student, form, order, Options { mode, ..Options::default() }), &student, 3);
         }
     }
 }
@@ -201,7 +201,7 @@ fn a_thousand_frames_of_the_shipped_student_agree() {
     let mut by_layer = CudaEngine::with_form(device, FORMS[2], &student, Options::default()).unwrap();
     film(&mut by_layer, &student, 1000);
     for (form, mode) in [(FORMS[0], Mode::Layers), (FORMS[1], Mode::Layers), (FORMS[2], Mode::Persistent)] {
-        film(&mut engine(&student, form, true, Options { mode, ..Options::default() }), &student, 150);
+        film(&mut engine(&student, form, Order::Descending, Options { mode, ..Options::default() }), &student, 150);
     }
 }
 
@@ -209,10 +209,13 @@ fn a_thousand_frames_of_the_shipped_student_agree() {
 #[ignore = "for the run under the sanitizers"]
 fn whole_frames_run_once() {
     let student = shipped();
-    film(&mut engine(&student, FORMS[2], false, Options::default()), &student, 2);
+    film(&mut engine(&student, FORMS[2], Order::Ascending, Options::default()), &student, 2);
     for form in FORMS {
         let student = students::int8(&students::odd_spec(3, 17, 2), 2);
-        outcome(&mut engine(&student, form, true, Options { mode: Mode::Persistent, ..Options::default() }), &student)
-            .unwrap();
+        outcome(
+            &mut engine(&student, form, Order::Descending, Options { mode: Mode::Persistent, ..Options::default() }),
+            &student,
+        )
+        .unwrap();
     }
 }

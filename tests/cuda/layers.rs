@@ -1,6 +1,6 @@
 //! Layer outputs at every tile edge, with random and adversarial weights.
 
-use crate::shim::{ShimDevice, ShimOptions};
+use crate::shim::{Order, ShimDevice, ShimOptions};
 use crate::steps::{FORMS, engine, ring, variants};
 use crate::students;
 use vaerr::engine::Engine;
@@ -86,9 +86,9 @@ fn layers_agree_at_every_tile_edge() {
     ];
     for (i, shape) in shapes.iter().enumerate() {
         for student in [students::int8(shape, i as u64), adversarial(shape, i as u64)] {
-            for (form, reverse, options) in variants() {
-                let what = format!("shape {i} {form:?} reverse {reverse} {options:?}");
-                seen += compare(&student, engine(&student, form, reverse, options), &what);
+            for (form, order, options) in variants() {
+                let what = format!("shape {i} {form:?} {order:?} {options:?}");
+                seen += compare(&student, engine(&student, form, order, options), &what);
             }
         }
     }
@@ -117,21 +117,24 @@ fn a_million_random_layer_outputs_agree() {
         for form in FORMS {
             let mode = [Mode::Layers, Mode::Persistent][i as usize % 2];
             let options = Options { mode, slots: 1, ..Options::default() };
-            seen +=
-                compare(&student, engine(&student, form, i % 4 > 1, options), &format!("{spec:?} {form:?} {mode:?}"));
+            seen += compare(
+                &student,
+                engine(&student, form, [Order::Ascending, Order::Descending, Order::Lazy][i as usize % 3], options),
+                &format!("{spec:?} {form:?} {mode:?}"),
+            );
         }
     }
     println!("{seen} layer outputs");
     assert!(seen >= 1_000_000, "{seen}");
 }
 
-/// What a student gives in both orders and both plans, or what fault was found.
+/// What a student gives in every order and both plans, or what fault was found.
 fn outcomes(student: &Student, sources: Option<&str>) -> Vec<Result<Vec<u32>, String>> {
     let mut all = Vec::new();
-    for reverse in [false, true] {
+    for order in [Order::Ascending, Order::Descending, Order::Lazy] {
         for mode in [Mode::Layers, Mode::Persistent] {
             let device =
-                ShimDevice::open(ShimOptions { reverse, resident: 3, sources: sources.map(str::to_owned) }).unwrap();
+                ShimDevice::open(ShimOptions { order, resident: 3, sources: sources.map(str::to_owned) }).unwrap();
             let options = Options { mode, slots: 2, ..Options::default() };
             let mut engine = CudaEngine::with_form(device, FORMS[2], student, options).unwrap();
             all.push(crate::frames::outcome(&mut engine, student));
@@ -168,5 +171,5 @@ fn every_dropped_barrier_shows() {
     let right = outcomes(&student, None);
     let unseen: Vec<usize> = (0..barriers()).filter(|&i| !shows(i, &student, &right)).collect();
     println!("{} barriers", barriers());
-    assert!(barriers() > 10 && unseen.is_empty(), "{unseen:?} of {}", barriers());
+    assert!(barriers() >= 10 && unseen.is_empty(), "{unseen:?} of {}", barriers());
 }

@@ -3,6 +3,8 @@
 #[path = "../it/students.rs"]
 mod students;
 
+mod allocation;
+mod failover;
 mod faults;
 mod frames;
 mod layers;

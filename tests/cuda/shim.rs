@@ -32,11 +32,19 @@ struct Kernels {
     lock: Mutex<()>,
 }
 
+/// In which order fibres, and the blocks of a cooperative launch, are resumed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    Ascending,
+    Descending,
+    /// Ascending, but half of them, chosen anew each time, are left out.
+    Lazy,
+}
+
 /// How the sources are compiled and run.
 #[derive(Clone)]
 pub struct ShimOptions {
-    /// Fibres, warps and blocks in descending order.
-    pub reverse: bool,
+    pub order: Order,
     /// Blocks that are said to be resident at once.
     pub resident: u32,
     /// Replaces the kernels' sources, to see that a fault in them is caught.
@@ -45,7 +53,7 @@ pub struct ShimOptions {
 
 impl Default for ShimOptions {
     fn default() -> Self {
-        Self { reverse: false, resident: 5, sources: None }
+        Self { order: Order::Ascending, resident: 5, sources: None }
     }
 }
 
@@ -93,7 +101,7 @@ impl Kernels {
         self.lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(&self, launch: &Launch, at: [*mut u8; 3], reverse: bool) -> Result<()> {
+    fn run(&self, launch: &Launch, at: [*mut u8; 3], order: Order) -> Result<()> {
         let _guard = self.guard();
         // SAFETY: the signature is that of cpu_launch.h, the buffers are alive and the lock is held.
         let fault = unsafe {
@@ -105,7 +113,7 @@ impl Kernels {
                 launch.block,
                 launch.shared_bytes as usize,
                 c_int::from(launch.cooperative),
-                c_int::from(reverse),
+                order as c_int,
                 at[0],
                 at[1],
                 at[2],
@@ -255,7 +263,7 @@ impl Device for ShimDevice {
         if launch.cooperative && launch.grid > self.options.resident {
             return Err(Error::device(format!("{} blocks cannot be resident at once", launch.grid)).at(launch.kernel));
         }
-        self.kernels.run(launch, [b.model.at, b.arena.at, b.io.at], self.options.reverse)
+        self.kernels.run(launch, [b.model.at, b.arena.at, b.io.at], self.options.order)
     }
 
     fn record(&mut self, launches: &[Launch], b: &Buffers<'_, ShimBuffer>) -> Result<ShimGraph> {
@@ -263,6 +271,6 @@ impl Device for ShimDevice {
     }
 
     fn replay(&mut self, graph: &ShimGraph) -> Result<()> {
-        graph.launches.iter().try_for_each(|l| self.kernels.run(l, graph.at, self.options.reverse))
+        graph.launches.iter().try_for_each(|l| self.kernels.run(l, graph.at, self.options.order))
     }
 }

@@ -1,6 +1,6 @@
 //! Steps of single streams and of batches.
 
-use crate::shim::{ShimDevice, ShimOptions};
+use crate::shim::{Order, ShimDevice, ShimOptions};
 use crate::students;
 use vaerr::engine::cuda::engine::{CudaEngine, Mode, Options};
 use vaerr::engine::cuda::plan::Form;
@@ -12,22 +12,25 @@ use vaerr::spec::{HEADS, StudentSpec};
 
 pub const FORMS: [Form; 3] = [Form::Dp4a, Form::Mma75, Form::Mma80];
 
-pub fn engine(student: &Student, form: Form, reverse: bool, options: Options) -> CudaEngine<ShimDevice> {
-    let device = ShimDevice::open(ShimOptions { reverse, ..ShimOptions::default() }).unwrap();
+pub fn engine(student: &Student, form: Form, order: Order, options: Options) -> CudaEngine<ShimDevice> {
+    let device = ShimDevice::open(ShimOptions { order, ..ShimOptions::default() }).unwrap();
     CudaEngine::with_form(device, form, student, options).unwrap()
 }
 
-/// Every form, both plans, both orders; by the layer also with a warp a tile.
-pub fn variants() -> Vec<(Form, bool, Options)> {
-    let mut all = Vec::new();
-    for form in FORMS {
-        for reverse in [false, true] {
-            for (mode, wide_from) in [(Mode::Layers, usize::MAX), (Mode::Layers, 0), (Mode::Persistent, 0)] {
-                all.push((form, reverse, Options { mode, wide_from, slots: 6, ..Options::default() }));
-            }
-        }
-    }
-    all
+/// Every form, both plans, every order; by the layer also with a warp a tile.
+pub fn variants() -> Vec<(Form, Order, Options)> {
+    let of = |mode, wide_from| Options { mode, wide_from, slots: 6, ..Options::default() };
+    let (narrow, wide) = (of(Mode::Layers, usize::MAX), of(Mode::Layers, 0));
+    let persistent = of(Mode::Persistent, 0);
+    let ways = [
+        (Order::Ascending, narrow),
+        (Order::Descending, narrow),
+        (Order::Descending, wide),
+        (Order::Lazy, wide),
+        (Order::Ascending, persistent),
+        (Order::Lazy, persistent),
+    ];
+    FORMS.iter().flat_map(|&form| ways.map(|(order, options)| (form, order, options))).collect()
 }
 
 /// Black, white, a chequerboard, then noise.
@@ -77,12 +80,12 @@ fn host_and_kernels_agree_on_the_tables() {
 fn every_variant_agrees_with_the_reference_to_the_bit() {
     for (name, student) in cases() {
         let want = expected(&student, 5, 9);
-        for (form, reverse, options) in variants() {
-            let mut engine = engine(&student, form, reverse, options);
+        for (form, order, options) in variants() {
+            let mut engine = engine(&student, form, order, options);
             let (mut h, mut y) = (vec![0.0; student.spec.hidden], [0.0; HEADS]);
             for (i, (ring, want)) in want.rings.iter().zip(&want.outputs).enumerate() {
                 engine.step(ring, &mut h, &mut y).unwrap();
-                assert!((&h, &y) == (&want.0, &want.1), "{name} {form:?} reverse {reverse} {options:?} step {i}");
+                assert!((&h, &y) == (&want.0, &want.1), "{name} {form:?} {order:?} {options:?} step {i}");
             }
         }
     }
@@ -91,10 +94,10 @@ fn every_variant_agrees_with_the_reference_to_the_bit() {
 #[test]
 fn a_batch_is_the_same_as_its_streams_alone() {
     let student = students::int8(&students::odd_spec(3, 17, 2), 2);
-    for (form, reverse, options) in variants() {
+    for (form, order, options) in variants() {
         for n in [1, 2, 3, 5, 17] {
             let want: Vec<Expected> = (0..n).map(|k| expected(&student, 4, 30 + k as u64)).collect();
-            let mut engine = engine(&student, form, reverse, options);
+            let mut engine = engine(&student, form, order, options);
             let mut states = vec![(vec![0.0; student.spec.hidden], [0.0; HEADS]); n];
             for step in 0..4 {
                 let mut streams: Vec<Stream<'_>> = (want.iter().zip(&mut states))
@@ -104,7 +107,7 @@ fn a_batch_is_the_same_as_its_streams_alone() {
                 for (k, w) in want.iter().enumerate() {
                     assert!(
                         states[k] == w.outputs[step],
-                        "{form:?} {reverse} {options:?} stream {k} of {n}, step {step}"
+                        "{form:?} {order:?} {options:?} stream {k} of {n}, step {step}"
                     );
                 }
             }
@@ -117,8 +120,8 @@ fn a_batch_is_the_same_as_its_streams_alone() {
 fn every_form_runs_once() {
     for (name, student) in cases() {
         let want = expected(&student, 2, 9);
-        for (form, reverse, options) in variants().into_iter().filter(|v| !v.1 || name == "odd") {
-            let mut engine = engine(&student, form, reverse, options);
+        for (form, order, options) in variants().into_iter().filter(|v| v.1 != Order::Descending || name == "odd") {
+            let mut engine = engine(&student, form, order, options);
             let (mut h, mut y) = (vec![0.0; student.spec.hidden], [0.0; HEADS]);
             for (ring, want) in want.rings.iter().zip(&want.outputs) {
                 engine.step(ring, &mut h, &mut y).unwrap();

@@ -24,7 +24,7 @@ fn stand_in(define: &str) -> PathBuf {
     let words = ["-std=c++17", "-O2", "-ffp-contract=off", "-Wno-unknown-pragmas", "-shared", "-fPIC", "-o"];
     let out = Command::new(compiler)
         .args(words)
-        .arg(&library)
+        .arg(&part)
         .arg(&source)
         .args((!define.is_empty()).then_some(define))
         .output();

@@ -129,6 +129,7 @@ fn three_faces_a_frame_allocate_nothing_once_warm() {
     let student = students::int8(&StudentSpec::small(), 1);
     let reference = || Reference::open(&student).unwrap();
     assert_eq!(of_three_faces(&student, Box::new(reference())), 0);
+    assert_eq!(of_three_faces(&student, Box::new(Simd::open(&student).unwrap())), 0);
     let by_picture = ByPicture(reference(), Cropper::for_rule(&CropRule::FERPLUS));
     assert_eq!(of_three_faces(&student, Box::new(by_picture)), 0);
 }

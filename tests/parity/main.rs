@@ -18,7 +18,7 @@ const INT8_IN_FLOAT: f32 = 5e-2;
 
 fn tolerance(engine: &str, precision: Precision) -> f32 {
     match (engine, precision) {
-        ("reference" | "simd", _) => 0.0,
+        ("reference" | "simd" | "cuda", _) => 0.0,
         // XNNPACK requantises as the specification does, so only the f32 part differs (measured: 3e-6).
         ("tflite", _) | (_, Precision::Fp32) => FP32,
         (_, Precision::Int8) => INT8_IN_FLOAT,
@@ -51,6 +51,20 @@ fn rings(spec: &StudentSpec, n: usize) -> Vec<Vec<u8>> {
 
 fn worst(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max)
+}
+
+/// Which engines the suite runs on here, and why not the others; `VAERR_REQUIRE_ENGINES=simd,tract` makes the want of one a failure.
+#[test]
+fn engines_that_do_not_run_say_why_and_those_required_run() {
+    let required = std::env::var("VAERR_REQUIRE_ENGINES").unwrap_or_default();
+    let mut required: Vec<&str> = required.split(',').map(str::trim).filter(|n| !n.is_empty()).collect();
+    for entry in ENGINES {
+        let why = (entry.unavailable)();
+        println!("engine {}: {}", entry.name, why.as_deref().map_or("runs".into(), |w| format!("does not run: {w}")));
+        assert!(why.is_none() || !required.contains(&entry.name), "{} is required: {why:?}", entry.name);
+        required.retain(|n| *n != entry.name);
+    }
+    assert!(required.is_empty(), "VAERR_REQUIRE_ENGINES names engines that do not exist: {required:?}");
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! The simd engine against the reference, to the bit, on every instruction set that this machine has.
 
 use crate::{cases, rings, students};
+use vaerr::engine::Engine;
 use vaerr::engine::reference::{Reference, Trace};
 use vaerr::engine::simd::{Isa, Simd};
-use vaerr::engine::{Engine, simd};
 use vaerr::error::ErrorKind;
 use vaerr::model::{Bundle, ConvI8, Precision, Student, Trunk};
 use vaerr::quant;

@@ -266,6 +266,10 @@ impl<D: Device> Engine for CudaEngine<D> {
         Ok(())
     }
 
+    fn on_device(&self) -> bool {
+        true
+    }
+
     fn frame_path(&mut self) -> Option<&mut dyn FramePath> {
         Some(self)
     }

@@ -126,7 +126,6 @@ fn lay_out(spec: &StudentSpec, slots: usize) -> Result<Map> {
         at += slots * layers[i].out_stride as usize;
     }
     let header = Model {
-        layers: Model::BYTES as u64,
         rings: rings as u64,
         states: states as u64,
         next: next as u64,
@@ -150,6 +149,7 @@ fn shape_of(spec: &StudentSpec, i: usize, c: ConvSpec, (in_ch, in_px, out_px): (
     let segments = if i == 0 { spec.ring * c.kernel * c.kernel.div_ceil(8) } else { 0 };
     let (in_bytes, out_bytes) = (in_ch.next_multiple_of(CHUNK), c.out.next_multiple_of(CHUNK));
     let chunks = if i == 0 { segments.div_ceil(4) } else { c.kernel * c.kernel * in_bytes / CHUNK };
+    let (m_tiles, n_tiles) = ((out_px * out_px).div_ceil(TILE_PIXELS), c.out.div_ceil(TILE_CHANNELS));
     let stride = |px: usize, bytes: usize| (px * px * bytes).next_multiple_of(256) as u64;
     Layer {
         in_stride: if i == 0 { 0 } else { stride(in_px, in_bytes) },
@@ -162,10 +162,20 @@ fn shape_of(spec: &StudentSpec, i: usize, c: ConvSpec, (in_ch, in_px, out_px): (
         stride: c.stride as i32,
         chunks: chunks as i32,
         segments: segments as i32,
-        m_tiles: (out_px * out_px).div_ceil(TILE_PIXELS) as i32,
-        n_tiles: c.out.div_ceil(TILE_CHANNELS) as i32,
+        m_tiles: m_tiles as i32,
+        n_tiles: n_tiles as i32,
+        by_m_tiles: reciprocal(m_tiles, m_tiles * n_tiles),
+        by_out_px: reciprocal(out_px, m_tiles * TILE_PIXELS),
+        by_per_tap: reciprocal(in_bytes / CHUNK, chunks + 1),
+        by_kernel: reciprocal(c.kernel, c.kernel * c.kernel + 1),
         ..Layer::default()
     }
+}
+
+/// `ceil(2^32 / d)`, by which the high word of a product is the quotient of every number below `limit`; 0 where it is not.
+fn reciprocal(d: usize, limit: usize) -> u32 {
+    // The error of the factor, below d, is multiplied by the number and must stay below 2^32.
+    if d < 2 || d * limit > 1 << 32 { 0 } else { (1u64 << 32).div_ceil(d as u64) as u32 }
 }
 
 fn weight_bytes(l: &Layer) -> usize {
@@ -257,13 +267,27 @@ mod tests {
     }
 
     #[test]
+    fn reciprocals_divide_exactly() {
+        for (d, limit) in
+            [(2, 1 << 20), (3, 5000), (5, 30), (7, 1 << 16), (100, 400), (1000, 4_000_000), (16384, 262_143)]
+        {
+            let by = u64::from(reciprocal(d, limit));
+            assert!(by > 0);
+            let near = (0..limit).step_by(d).flat_map(|n| [n.saturating_sub(1), n]).chain([limit - 1]);
+            assert!(near.into_iter().all(|n| (n as u64 * by >> 32) as usize == n / d), "{d}");
+        }
+        assert_eq!((reciprocal(1, 10), reciprocal(16384, 1 << 20)), (0, 0));
+    }
+
+    #[test]
     fn buffers_of_the_small_student_do_not_overlap() {
         let map = lay_out(&StudentSpec::small(), 64).unwrap();
         assert_eq!((map.slots, map.plane_bytes()), (64, 6416));
         let mut end = (map.header.next + 64 * map.header.state_bytes) as usize;
         for l in &map.layers {
             assert_eq!(l.out as usize, end);
-            end += 64 * (l.out_px * l.out_px * l.out_bytes) as usize;
+            assert!(l.out_stride as i32 >= l.out_px * l.out_px * l.out_bytes);
+            end += 64 * l.out_stride as usize;
         }
         assert!(map.arena_bytes >= end && map.ring_at(64) <= map.state_at(0));
         assert_eq!(map.layers.iter().map(|l| l.chunks).collect::<Vec<_>>(), [9, 9, 9, 9, 18, 18, 18, 36]);

@@ -68,6 +68,12 @@ const TARGETS: &[(u32, Version)] = &[
 const DIRECTIVES: &str = "version target address_size visible extern weak entry func param reg shared local const global maxntid reqntid \
                           minnctapersm maxnreg align pragma loc file section b8 b16 b32 b64";
 
+/// A hint to the assembler that CUDA 12.4 brought and that changes no result; it is left out.
+const HINT: &str = ".pragma \"used_bytes_mask ";
+
+/// Hints that every version knows.
+const OLD_HINTS: &[&str] = &["\"nounroll\""];
+
 /// The version that a program for this GPU states at least: 6.4 before Turing, 7.0 from there on (CUDA 10.1 and 11.0).
 fn floor(sm: Sm) -> Result<Version> {
     let own = TARGETS.iter().find(|t| t.0 == sm.0).map(|t| t.1);
@@ -100,6 +106,9 @@ fn needs(statement: &str) -> Result<Option<Version>> {
     if word.is_empty() || word.starts_with(')') {
         return Ok(None);
     }
+    if word == ".pragma" && !OLD_HINTS.contains(&rest[word.len()..].trim()) {
+        return Err(unknown(word));
+    }
     if let Some(directive) = word.strip_prefix('.') {
         return if DIRECTIVES.split_ascii_whitespace().any(|d| d == directive) {
             Ok(Some(V60))
@@ -118,7 +127,7 @@ fn needs(statement: &str) -> Result<Option<Version>> {
     Ok(Some(if spelt_out || word.contains("::") { Version(7, 8) } else { version }))
 }
 
-/// The same program with the lowest version line that it can have.
+/// The same program with the lowest version line that it can have, without hints that would need a later one.
 ///
 /// # Errors
 /// [`crate::ErrorKind::Unsupported`] if an instruction is not in the table.
@@ -129,14 +138,15 @@ pub fn lower_version(text: &str) -> Result<String> {
     let digits: String = target.chars().take_while(char::is_ascii_digit).collect();
     let sm = digits.parse().map(Sm).map_err(|e| Error::input("PTX names no target").caused_by(e))?;
     let mut version = floor(sm)?;
-    for line in text.lines().map(|l| l.split("//").next().unwrap_or("")) {
+    let kept = || text.lines().filter(|l| !l.trim_start().starts_with(HINT));
+    for line in kept().map(|l| l.split("//").next().unwrap_or("")) {
         for statement in line.split(';') {
             version = needs(statement)?.map_or(version, |v| v.max(version));
         }
     }
     let relabel =
         |line: &str| if line.starts_with(".version ") { format!(".version {version}\n") } else { format!("{line}\n") };
-    Ok(text.lines().map(relabel).collect())
+    Ok(kept().map(relabel).collect())
 }
 
 #[cfg(test)]
@@ -179,8 +189,15 @@ mod tests {
     }
 
     #[test]
+    fn a_new_hint_is_left_out_and_an_old_one_stays() {
+        let body = "\t.pragma \"nounroll\";\n\t.pragma \"used_bytes_mask 0xf0f\";\n\tret;";
+        let lowered = lower_version(&program(62, body)).unwrap();
+        assert!(lowered.contains("nounroll") && lowered.contains(".version 6.4") && !lowered.contains("used_bytes"));
+    }
+
+    #[test]
     fn what_is_not_known_is_refused() {
-        for body in ["\twgmma.fence.sync.aligned;", "\tadd.bf16 %h1, %h2, %h3;", ".alias a, b;"] {
+        for body in ["\twgmma.fence.sync.aligned;", "\tadd.bf16 %h1, %h2, %h3;", ".alias a, b;", "\t.pragma \"new\";"] {
             let e = lower_version(&program(90, body)).unwrap_err();
             assert!(e.to_string().contains("not in the table"), "{e}");
         }

@@ -21,7 +21,7 @@ macro_rules! wire {
 wire! {
     /// The header of the model.
     Model {
-        layers: u64, gru_w: u64, gru_r: u64, gru_wb: u64, gru_rb: u64, head_w: u64, head_b: u64,
+        gru_w: u64, gru_r: u64, gru_wb: u64, gru_rb: u64, head_w: u64, head_b: u64,
         rings: u64, states: u64, next: u64, plane_bytes: u64, state_bytes: u64, step: u64, result_bytes: u64,
         layer_count: i32, ring: i32, size_px: i32, zero_point: i32, features: i32, hidden: i32, outputs: i32,
         mean_scale: f32,
@@ -30,7 +30,7 @@ wire! {
     Layer {
         weights: u64, bias: u64, scale: u64, input: u64, in_stride: u64, out: u64, out_stride: u64,
         in_px: i32, in_bytes: i32, out_px: i32, out_bytes: i32, kernel: i32, stride: i32, chunks: i32, segments: i32,
-        m_tiles: i32, n_tiles: i32,
+        m_tiles: i32, n_tiles: i32, by_m_tiles: u32, by_out_px: u32, by_per_tap: u32, by_kernel: u32,
     }
     /// One step of all its streams.
     Step { picture: u64, width: i32, height: i32, top: i32, cut: i32 }

@@ -123,16 +123,18 @@ fn waits_double_to_five_minutes_while_it_cannot_be_opened() {
 fn only_a_settled_engine_starts_from_the_first_wait_again() {
     let student = student();
     let settled = u64::from(SETTLED_FRAMES);
-    // Fails at its first step, at the first after it is opened again, after `settled - 1` good ones, and after `settled`.
-    let (first, second) = pair(&student, move |call| [0, 1, 1 + settled, 2 + 2 * settled].contains(&call));
+    // Fails at its first step, at the first after it is opened again, after `settled - 1` good ones, after one, after `settled`.
+    let failing = [0, 1, settled + 1, settled + 3, 2 * settled + 4];
+    let (first, second) = pair(&student, move |call| failing.contains(&call));
     let mut run = Run::new(&student, open(&[&first, &second]).failover);
     let a = 5;
     let b = a + 1 + 10;
     let c = b + 1 + (settled - 1) + 20;
-    let d = c + 1 + settled + 5;
-    assert_eq!(reopenings(&mut run, 0..d + 10), [a, b, c, d]);
-    assert_eq!(run.failover.tally().engines[0].failures, 4);
-    assert_eq!(run.failover.tally().rescued, 4);
+    let d = c + 1 + 1 + 40;
+    let e = d + 1 + settled + 5;
+    assert_eq!(reopenings(&mut run, 0..e + 10), [a, b, c, d, e]);
+    assert_eq!(run.failover.tally().engines[0].failures, 5);
+    assert_eq!(run.failover.tally().rescued, 5);
 }
 
 #[test]

@@ -20,7 +20,7 @@ struct Rows {
 #pragma unroll
     for (int i = 0; i < 2; i++) {
       int pixel = m_tile * 16 + ((threadIdx.x & 31) >> 2) + 8 * i;
-      int row = pixel / layer.out_px, pad = layer.kernel / 2;
+      int row = divide(pixel, layer.out_px, layer.by_out_px), pad = layer.kernel / 2;
       live[i] = row < layer.out_px;
       y[i] = row * layer.stride - pad;
       x[i] = (pixel - row * layer.out_px) * layer.stride - pad;
@@ -32,17 +32,18 @@ struct Rows {
 struct Pixels {
   const unsigned char *in;
   Rows rows;
+  const Layer &layer;
   int px, bytes, kernel, ky, kx, channel;
 
   __device__ __forceinline__ Pixels(const unsigned char *, const unsigned char *arena, const unsigned char *,
                                     const Layer &layer, int stream, int m_tile)
-      : in(arena + layer.in + stream * layer.in_stride), rows(layer, m_tile), px(layer.in_px), bytes(layer.in_bytes),
-        kernel(layer.kernel) {}
+      : in(arena + layer.in + stream * layer.in_stride), rows(layer, m_tile), layer(layer), px(layer.in_px),
+        bytes(layer.in_bytes), kernel(layer.kernel) {}
 
   __device__ __forceinline__ void seek(int chunk) {
-    int per_tap = bytes >> 5, tap = chunk / per_tap;
+    int per_tap = bytes >> 5, tap = divide(chunk, per_tap, layer.by_per_tap);
     channel = (chunk - tap * per_tap) * 32 + 8 * (threadIdx.x & 3);
-    ky = tap / kernel;
+    ky = divide(tap, kernel, layer.by_kernel);
     kx = tap - ky * kernel;
   }
 
@@ -72,38 +73,58 @@ __device__ __forceinline__ uint2 load_unaligned(const unsigned char *at) {
 
 // A lane's pieces of the ring, chunk after chunk: eight columns of a row of a crop.
 struct Crops {
-  const unsigned char *model, *arena, *io;
-  const Stream &stream;
   Rows rows;
-  int px, kernel, segments, segment;
+  const unsigned char *ring, *given;  // the slot's planes; the newest crop, if it came with this step
+  u64 plane_bytes;
+  int planes, oldest, px, kernel, per_row, crop, ky, part;
+  unsigned zero;
 
   __device__ __forceinline__ Crops(const unsigned char *model, const unsigned char *arena, const unsigned char *io,
                                    const Layer &layer, int stream, int m_tile)
-      : model(model), arena(arena), io(io), stream(stream_of(model, io, stream)), rows(layer, m_tile), px(layer.in_px),
-        kernel(layer.kernel), segments(layer.segments) {}
-
-  __device__ __forceinline__ void seek(int chunk) { segment = 4 * chunk + (threadIdx.x & 3); }
-
-  __device__ __forceinline__ void advance() { segment += 4; }
-
-  __device__ __forceinline__ const unsigned char *plane(int crop) const {
+      : rows(layer, m_tile), px(layer.in_px), kernel(layer.kernel), per_row((layer.kernel + 7) >> 3) {
     const Model &m = model_of(model);
-    bool in_io = stream.source == CROP_GIVEN && crop == m.ring - 1;
-    return in_io ? io + stream.crop : arena + plane_at(m, stream, crop);
+    const Stream &s = stream_of(model, io, stream);
+    planes = m.ring;
+    plane_bytes = m.plane_bytes;
+    zero = (unsigned)m.zero_point * 0x01010101u;
+    oldest = s.oldest;
+    ring = arena + m.rings + (u64)s.slot * planes * plane_bytes;
+    given = s.source == CROP_GIVEN ? io + s.crop : (const unsigned char *)0;
+  }
+
+  __device__ __forceinline__ void seek(int chunk) {
+    int segment = 4 * chunk + (threadIdx.x & 3), line = per_row == 1 ? segment : segment / per_row;
+    part = segment - line * per_row;
+    crop = line / kernel;
+    ky = line - crop * kernel;
+  }
+
+  __device__ __forceinline__ void advance() {
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      if (++part < per_row) continue;
+      part = 0;
+      if (++ky < kernel) continue;
+      ky = 0;
+      crop++;
+    }
+  }
+
+  __device__ __forceinline__ const unsigned char *plane() const {
+    int place = oldest + crop;
+    place -= place >= planes ? planes : 0;
+    return given && crop == planes - 1 ? given : ring + place * plane_bytes;
   }
 
   __device__ __forceinline__ uint2 piece(int i) const {
-    if (!rows.live[i] || segment >= segments) return make_uint2(0, 0);
-    int per_row = (kernel + 7) >> 3, line = segment / per_row, crop = line / kernel;
-    int y = rows.y[i] + line - crop * kernel, x = rows.x[i] + 8 * (segment - line * per_row);
-    unsigned zero = (unsigned)model_of(model).zero_point;
-    if ((unsigned)y >= (unsigned)px) return make_uint2(zero * 0x01010101u, zero * 0x01010101u);
-    const unsigned char *row = plane(crop) + y * px;
+    int y = rows.y[i] + ky, x = rows.x[i] + 8 * part;
+    if (!rows.live[i] || crop >= planes || (unsigned)y >= (unsigned)px) return make_uint2(zero, zero);
+    const unsigned char *row = plane() + y * px;
     if (x >= 0 && x + 8 <= px) return load_unaligned(row + x);
     unsigned word[2] = {0, 0};
 #pragma unroll
     for (int b = 0; b < 8; b++) {
-      unsigned v = (unsigned)(x + b) < (unsigned)px ? row[x + b] : zero;
+      unsigned v = (unsigned)(x + b) < (unsigned)px ? row[x + b] : zero & 255;
       word[b >> 2] |= v << (8 * (b & 3));
     }
     return make_uint2(word[0], word[1]);
@@ -159,8 +180,8 @@ __device__ __forceinline__ void convolve_narrow(const unsigned char *model, unsi
   int from = warp * layer.chunks / WARPS, to = (warp + 1) * layer.chunks / WARPS;
   u64 tile_bytes = (u64)layer.chunks * 256;
   for (int tile = blockIdx.x; tile < per_stream * streams; tile += gridDim.x) {
-    int stream = tile / per_stream, rest = tile - stream * per_stream;
-    int n_tile = rest / layer.m_tiles, m_tile = rest - n_tile * layer.m_tiles;
+    int stream = streams == 1 ? 0 : tile / per_stream, rest = tile - stream * per_stream;
+    int n_tile = divide(rest, layer.m_tiles, layer.by_m_tiles), m_tile = rest - n_tile * layer.m_tiles;
     int acc[1][4] = {};
     Source source(model, arena, io, layer, stream, m_tile);
     multiply_chunks<M, 1>(acc, source, model + layer.weights + n_tile * tile_bytes, tile_bytes, 1, from, to);
@@ -187,8 +208,8 @@ __device__ __forceinline__ void convolve_wide(const unsigned char *model, unsign
   int lane = threadIdx.x & 31, n_groups = (layer.n_tiles + N - 1) / N, per_stream = layer.m_tiles * n_groups;
   u64 tile_bytes = (u64)layer.chunks * 256;
   for (int tile = blockIdx.x * WARPS + (threadIdx.x >> 5); tile < per_stream * streams; tile += gridDim.x * WARPS) {
-    int stream = tile / per_stream, rest = tile - stream * per_stream;
-    int group = rest / layer.m_tiles, m_tile = rest - group * layer.m_tiles, tiles = layer.n_tiles - group * N;
+    int stream = streams == 1 ? 0 : tile / per_stream, rest = tile - stream * per_stream;
+    int group = divide(rest, layer.m_tiles, layer.by_m_tiles), m_tile = rest - group * layer.m_tiles, tiles = layer.n_tiles - group * N;
     int acc[N][4] = {};
     Source source(model, arena, io, layer, stream, m_tile);
     multiply_chunks<M, N>(acc, source, model + layer.weights + group * N * tile_bytes, tile_bytes, tiles, 0, layer.chunks);

@@ -48,6 +48,6 @@ __device__ __forceinline__ void cut_tiles(const unsigned char *model, unsigned c
       io[s.crop + j * m.size_px + i] = v;
       for (int c = s.fill ? 0 : m.ring - 1; c < m.ring; c++) arena[plane_at(m, s, c) + j * m.size_px + i] = v;
     }
-    __syncthreads();
+    // The next row begins with each thread clearing what it alone has read.
   }
 }

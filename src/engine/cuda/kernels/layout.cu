@@ -12,7 +12,6 @@
 typedef unsigned long long u64;
 
 struct Model {
-  u64 layers;          // model: table of Layer
   u64 gru_w, gru_r;    // model: f32 [3 * hidden][features] and [3 * hidden][hidden], gates z, r, n
   u64 gru_wb, gru_rb;  // model: f32 [3 * hidden]
   u64 head_w, head_b;  // model: f32 [outputs][hidden] and [outputs]
@@ -38,6 +37,8 @@ struct Layer {
   int chunks;            // K / 32
   int segments;          // stem: 8-byte pieces of K, ring * kernel * ceil(kernel / 8)
   int m_tiles, n_tiles;  // of 16 pixels, of 8 channels
+  // ceil(2^32 / divisor) where that divides exactly all that occurs, else 0.
+  unsigned by_m_tiles, by_out_px, by_per_tap, by_kernel;
 };
 
 struct Step {
@@ -59,8 +60,8 @@ struct Stream {
   int unused;
 };
 
-static_assert(sizeof(Model) == 144, "wire.rs: Model");
-static_assert(sizeof(Layer) == 96, "wire.rs: Layer");
+static_assert(sizeof(Model) == 136, "wire.rs: Model");
+static_assert(sizeof(Layer) == 112, "wire.rs: Layer");
 static_assert(sizeof(Step) == 24, "wire.rs: Step");
 static_assert(sizeof(Stream) == 40, "wire.rs: Stream");
 
@@ -70,7 +71,7 @@ enum { THREADS = 256, WARPS = 8 };
 __device__ __forceinline__ const Model &model_of(const unsigned char *model) { return *(const Model *)model; }
 
 __device__ __forceinline__ const Layer &layer_of(const unsigned char *model, int layer) {
-  return ((const Layer *)(model + model_of(model).layers))[layer];
+  return ((const Layer *)(model + sizeof(Model)))[layer];
 }
 
 __device__ __forceinline__ const Step &step_of(const unsigned char *model, const unsigned char *io) {
@@ -79,6 +80,11 @@ __device__ __forceinline__ const Step &step_of(const unsigned char *model, const
 
 __device__ __forceinline__ const Stream &stream_of(const unsigned char *model, const unsigned char *io, int stream) {
   return ((const Stream *)(io + model_of(model).step + sizeof(Step)))[stream];
+}
+
+// n / d, by multiplication where `by` is given: a division takes a hundred cycles, and several stand before each load.
+__device__ __forceinline__ int divide(int n, int d, unsigned by) {
+  return by ? (int)__umulhi((unsigned)n, by) : d == 1 ? n : n / d;
 }
 
 // Plane `channel` of a stream's ring, 0 the oldest.

@@ -18,9 +18,12 @@ __device__ __forceinline__ void take_mean(const Model &m, const Layer &last, con
   for (int c = threadIdx.x; c < feature_words(m); c += THREADS) shared[c] = 0;
   __syncthreads();
   int words = last.out_bytes / 4, all = last.out_px * last.out_px * words;
+  int word = threadIdx.x % words, skip = THREADS % words;
   for (int i = threadIdx.x; i < all; i += THREADS) {
     unsigned v = ((const unsigned *)in)[i];
-    int c = i % words * 4;
+    int c = word * 4;
+    word += skip;
+    word -= word >= words ? words : 0;
 #pragma unroll
     for (int b = 0; b < 4; b++)
       if (c + b < m.features) atomicAdd(shared + c + b, (int)(v >> (8 * b) & 255));
@@ -67,7 +70,7 @@ __device__ __forceinline__ void recur_tiles(const unsigned char *model, unsigned
     unit = first + threadIdx.x;
     if (threadIdx.x < UNITS && unit < m.hidden)
       ((float *)(arena + m.next + stream * m.state_bytes))[unit] = gated(parts + 6 * threadIdx.x, state[unit]);
-    __syncthreads();
+    // The next tile writes `parts` only after barriers of its own.
   }
 }
 
