@@ -72,11 +72,6 @@ impl Engine for Tflite {
     }
 }
 
-/// The library's version, for `vaerr doctor`.
-pub fn version() -> &'static str {
-    tflitec::tf_lite_version()
-}
-
 /// An error with the engine's name.
 fn refused(what: &str, e: tflitec::Error) -> Error {
     Error::unsupported(format!("TensorFlow Lite {what}")).at("engine tflite").caused_by(e)
