@@ -1,8 +1,8 @@
 //! The instruction sets that there are kernels for, and which of them this machine has.
 
-use super::canvas::Encoding;
+use super::canvas::{Canvas, Encoding};
 use super::portable;
-use super::recur::{self, Recur};
+use super::recur::Recur;
 use super::tile::Kernel;
 
 /// An instruction set with kernels of its own. All of them give the same bits.
@@ -122,20 +122,29 @@ impl Isa {
         portable::KERNEL
     }
 
-    /// The recurrent step compiled for this instruction set. May be run only where [`Isa::is_available`].
+    /// The rest of a step, compiled for this instruction set. May be run only where [`Isa::is_available`].
     #[cfg(target_arch = "x86_64")]
-    pub(super) fn recur(self) -> unsafe fn(&mut Recur, &mut [f32], &mut [f32]) {
+    pub(super) fn plain(self) -> Plain {
         use super::x86;
         match self {
-            Isa::Avx512Vnni | Isa::Avx512Vnni256 => x86::recur_avx512,
-            Isa::AvxVnni | Isa::Avx2 => x86::recur_avx2,
-            Isa::NeonDot | Isa::Neon | Isa::Portable => recur::step,
+            Isa::Avx512Vnni | Isa::Avx512Vnni256 => x86::PLAIN_AVX512,
+            Isa::AvxVnni | Isa::Avx2 => x86::PLAIN_AVX2,
+            Isa::NeonDot | Isa::Neon | Isa::Portable => portable::PLAIN,
         }
     }
 
-    /// The recurrent step; the baseline of these targets is all it needs.
+    /// The rest of a step; the baseline of these targets is all it needs.
     #[cfg(not(target_arch = "x86_64"))]
-    pub(super) fn recur(self) -> unsafe fn(&mut Recur, &mut [f32], &mut [f32]) {
-        recur::step
+    pub(super) fn plain(self) -> Plain {
+        portable::PLAIN
     }
+}
+
+/// What is written in plain Rust and left to the compiler to vectorise.
+#[derive(Clone, Copy)]
+pub(super) struct Plain {
+    /// [`super::stem::fill`]
+    pub fill: unsafe fn(Encoding, &[u8], &mut [u8], &mut Canvas),
+    /// [`super::recur::step`]
+    pub recur: unsafe fn(&mut Recur, &mut [f32], &mut [f32]),
 }

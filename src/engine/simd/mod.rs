@@ -1,5 +1,7 @@
 //! Our own int8 engine for CPUs: the whole step in kernels for the instruction set at hand, the same to the bit as the reference.
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 mod canvas;
 mod conv;
 mod isa;
@@ -118,10 +120,11 @@ impl Engine for Simd {
     fn step(&mut self, ring: &[u8], hidden: &mut [f32], logits: &mut [f32; HEADS]) -> Result<()> {
         check_lengths(&self.student, ring, hidden)?;
         let encoding = self.isa.encoding();
-        stem::fill(encoding, ring, &mut self.row, &mut self.canvases[0]);
+        // SAFETY: `open_with` packs only for an instruction set that this machine has; so below.
+        unsafe { (self.isa.plain().fill)(encoding, ring, &mut self.row, &mut self.canvases[0]) }
         for (i, layer) in self.layers.iter().enumerate() {
             let (x, y) = self.canvases.split_at_mut(i + 1);
-            // SAFETY: `open_with` packs only for an instruction set that this machine has.
+            // SAFETY: as above.
             unsafe { layer.run(encoding, &x[i], &mut y[0]) }
         }
         self.canvases[self.layers.len()].sum_into(encoding, &mut self.sums);
@@ -129,7 +132,7 @@ impl Engine for Simd {
             *f = sum as f32 * self.mean_scale;
         }
         // SAFETY: as above.
-        unsafe { self.isa.recur()(&mut self.recur, hidden, logits) }
+        unsafe { (self.isa.plain().recur)(&mut self.recur, hidden, logits) }
         Ok(())
     }
 }

@@ -11,6 +11,24 @@ const LANES: usize = 8;
 #[repr(align(32))]
 struct Lanes([f32; LANES]);
 
+impl Lanes {
+    #[inline(always)]
+    fn plus(mut self, other: Self) -> Self {
+        for l in 0..LANES {
+            self.0[l] += other.0[l];
+        }
+        self
+    }
+
+    #[inline(always)]
+    fn times(mut self, x: f32) -> Self {
+        for l in 0..LANES {
+            self.0[l] *= x;
+        }
+        self
+    }
+}
+
 /// A matrix with bias, its rows interleaved by [`LANES`]; inputs are padded to a multiple of 8 with weights of zero, which leave
 /// every partial sum as it is: none of them is ever minus zero.
 struct Matrix {
@@ -43,17 +61,15 @@ impl Matrix {
     fn times(&self, x: &[f32], out: &mut [f32]) {
         let blocks = self.weights.chunks_exact(self.inputs).zip(&self.bias);
         for (out, (w, b)) in out.as_chunks_mut::<LANES>().0.iter_mut().zip(blocks) {
-            let mut s = [[0.0f32; LANES]; 8];
+            let mut s = [Lanes([0.0; LANES]); 8];
             for (x, w) in x.as_chunks::<8>().0.iter().zip(w.as_chunks::<8>().0) {
-                for ((s, x), w) in s.iter_mut().zip(x).zip(w) {
-                    for (s, w) in s.iter_mut().zip(&w.0) {
-                        *s += x * w;
-                    }
+                for j in 0..8 {
+                    s[j] = s[j].plus(w[j].times(x[j]));
                 }
             }
-            for (l, (out, b)) in out.iter_mut().zip(&b.0).enumerate() {
-                *out = ((s[0][l] + s[4][l]) + (s[2][l] + s[6][l])) + ((s[1][l] + s[5][l]) + (s[3][l] + s[7][l])) + b;
-            }
+            let even = s[0].plus(s[4]).plus(s[2].plus(s[6]));
+            let odd = s[1].plus(s[5]).plus(s[3].plus(s[7]));
+            *out = even.plus(odd).plus(*b).0;
         }
     }
 }

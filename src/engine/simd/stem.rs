@@ -42,12 +42,21 @@ pub(super) fn fill(encoding: Encoding, ring: &[u8], row: &mut [u8], out: &mut Ca
     }
 }
 
-/// `out[i] = dword(rows[..][i])`
+/// `out[i] = encoding.dword(rows[..][i])`, in arithmetic on whole dwords that compilers vectorise.
 #[inline(always)]
 fn interleave(encoding: Encoding, rows: [&[u8]; 4], out: &mut [u8]) {
-    let n = out.len() / 4;
-    let [a, b, c, d] = rows.map(|r| &r[..n]);
-    for (i, out) in out.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-        *out = encoding.dword([a[i], b[i], c[i], d[i]]);
+    match encoding {
+        Encoding::U8 => join(rows, out, |[a, b, c, d]| a | b << 8 | c << 16 | d << 24),
+        Encoding::S8 => join(rows, out, |[a, b, c, d]| (a | b << 8 | c << 16 | d << 24) ^ 0x8080_8080),
+        Encoding::I16 => join(rows, out, |[a, b, ..]| a | b << 16),
+    }
+}
+
+#[inline(always)]
+fn join(rows: [&[u8]; 4], out: &mut [u8], dword: impl Fn([u32; 4]) -> u32) {
+    let (out, _) = out.as_chunks_mut::<4>();
+    let [a, b, c, d] = rows.map(|r| &r[..out.len()]);
+    for (i, out) in out.iter_mut().enumerate() {
+        *out = dword([a[i], b[i], c[i], d[i]].map(u32::from)).to_le_bytes();
     }
 }

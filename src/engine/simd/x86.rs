@@ -1,6 +1,9 @@
 //! x86-64 kernels: one for 512-bit VNNI, one text for the three instruction sets of 256 bits.
 
+use super::canvas::{Canvas, Encoding};
+use super::isa::Plain;
 use super::recur::{self, Recur};
+use super::stem;
 use super::tile::{Kernel, Tile, by_pixels};
 use std::arch::x86_64::*;
 
@@ -169,12 +172,22 @@ unsafe fn store_u8(q: __m256i, y: *mut u8) {
     unsafe { _mm_storeu_si128(y.cast(), _mm256_castsi256_si128(bytes)) }
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(super) fn recur_avx512(r: &mut Recur, hidden: &mut [f32], logits: &mut [f32]) {
-    recur::step(r, hidden, logits);
+/// The plain functions compiled for more than the baseline.
+macro_rules! plain {
+    ($plain:ident, $features:literal, $fill:ident, $recur:ident) => {
+        pub(super) const $plain: Plain = Plain { fill: $fill, recur: $recur };
+
+        #[target_feature(enable = $features)]
+        fn $fill(encoding: Encoding, ring: &[u8], row: &mut [u8], out: &mut Canvas) {
+            stem::fill(encoding, ring, row, out);
+        }
+
+        #[target_feature(enable = $features)]
+        fn $recur(r: &mut Recur, hidden: &mut [f32], logits: &mut [f32]) {
+            recur::step(r, hidden, logits);
+        }
+    };
 }
 
-#[target_feature(enable = "avx2")]
-pub(super) fn recur_avx2(r: &mut Recur, hidden: &mut [f32], logits: &mut [f32]) {
-    recur::step(r, hidden, logits);
-}
+plain!(PLAIN_AVX512, "avx512f,avx512bw,avx512vl", fill_avx512, recur_avx512);
+plain!(PLAIN_AVX2, "avx2", fill_avx2, recur_avx2);
