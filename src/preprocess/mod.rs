@@ -81,6 +81,7 @@ impl Cropper {
     }
 
     /// Whether it obeys `rule`.
+    #[cfg(feature = "cuda")]
     pub(crate) fn obeys(&self, rule: &CropRule) -> bool {
         (self.size_px, self.detail_px) == (rule.size_px, rule.detail_px)
     }
@@ -103,6 +104,7 @@ impl Cropper {
     }
 
     /// The columns' and the rows' taps of the last [`Cropper::aim`].
+    #[cfg(feature = "cuda")]
     pub(crate) fn taps(&self) -> (&Taps, &Taps) {
         (&self.columns, &self.rows)
     }
