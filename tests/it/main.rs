@@ -7,5 +7,7 @@ mod cli;
 mod display;
 mod long_run;
 mod real_video;
+#[cfg(feature = "train")]
+mod scoring;
 mod students;
 mod tidy;
