@@ -1,11 +1,18 @@
 //! The server-side trainer.
 
-use clap::Parser;
-use std::path::PathBuf;
+use clap::{Parser, Subcommand};
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use vaerr::train::data::record::{Loaded, Split};
+use vaerr::train::data::sets::{DATASETS, Dataset, Heard, Options};
+use vaerr::train::data::split::Shares;
+use vaerr::train::data::summary::Summary;
 use vaerr::train::export;
 use vaerr::train::fit::{self, FitConfig, FitPaths};
+use vaerr::train::score::{self, Align, Missing, ScoreOptions, Side, Subjects};
+use vaerr::{Error, Result};
 
 /// Trains, quantises and exports students for `vaerr`.
 #[derive(Parser)]
@@ -68,9 +75,180 @@ enum Command {
         #[arg(long)]
         out: PathBuf,
     },
+    /// Annotated video data sets.
+    #[command(subcommand)]
+    Datasets(Datasets),
+    /// Score predictions of any system against labels.
+    Score(ScoreArgs),
 }
 
-fn run(command: Command) -> vaerr::Result<()> {
+#[derive(Subcommand)]
+enum Datasets {
+    /// Say which sets can be read, how to get them and what their terms are.
+    List,
+    /// Read a set's annotations: counts, ranges, and every file left out and why.
+    Check {
+        /// As `datasets list` names it.
+        name: String,
+        /// Folder of the set as it was handed out.
+        folder: PathBuf,
+        #[command(flatten)]
+        set: SetArgs,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// How a data set is read.
+#[derive(clap::Args)]
+struct SetArgs {
+    /// Leave malformed files out instead of stopping.
+    #[arg(long)]
+    skip_bad: bool,
+    /// Seed of the split by people, for sets without an official one.
+    #[arg(long, default_value_t = 0)]
+    split_seed: u64,
+    /// Share of people held out for validation, in the same case.
+    #[arg(long, default_value_t = Shares::default().valid)]
+    valid_share: f64,
+    /// Share of people held out for tests, in the same case.
+    #[arg(long, default_value_t = Shares::default().test)]
+    test_share: f64,
+    /// SEWA: annotations made from the sound, the video, or both.
+    #[arg(long, value_enum, default_value = "video")]
+    heard: Heard,
+    /// SEWA, RECOLA: annotators whose mean is the target; all if not given.
+    #[arg(long, value_delimiter = ',', value_name = "NAME,...")]
+    annotators: Vec<String>,
+    /// AVEC 2016: development is the test set, and validation people come from training.
+    #[arg(long)]
+    dev_is_test: bool,
+}
+
+#[derive(clap::Args)]
+struct ScoreArgs {
+    /// File or folder of predictions: AVEC csv, Aff-Wild2 txt, csv or jsonl of `vaerr run --out`, or any table with
+    /// columns arousal and valence.
+    predictions: PathBuf,
+    /// Labels in the same formats, matched by name without extension; a data set's folder with --dataset.
+    labels: PathBuf,
+    /// Take the labels from this data set.
+    #[arg(long, value_name = "NAME")]
+    dataset: Option<String>,
+    /// Part of the data set that was predicted.
+    #[arg(long, value_enum, default_value = "valid")]
+    split: Split,
+    #[command(flatten)]
+    set: SetArgs,
+    /// How a prediction finds its label.
+    #[arg(long, value_enum, default_value_t)]
+    align: Align,
+    /// What stands for a missing prediction.
+    #[arg(long, value_enum, default_value_t)]
+    missing: Missing,
+    /// Score the face with this id, not the one with the most readings.
+    #[arg(long)]
+    face: Option<u32>,
+    /// Rows a second, for labels without times; the lag needs it.
+    #[arg(long)]
+    fps: Option<f64>,
+    /// Search the lag this many seconds either way.
+    #[arg(long, default_value_t = ScoreOptions::default().max_lag_s)]
+    max_lag: f64,
+    /// Table with columns video and subject: intervals over subjects, not videos.
+    #[arg(long, value_name = "FILE")]
+    subjects: Option<PathBuf>,
+    /// Bootstrap resamples; 0 for no intervals.
+    #[arg(long, default_value_t = ScoreOptions::default().rounds)]
+    rounds: usize,
+    #[arg(long, default_value_t = ScoreOptions::default().seed)]
+    seed: u64,
+    /// Leave out videos that only one side has.
+    #[arg(long)]
+    skip_unmatched: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl SetArgs {
+    fn open(&self, name: &str, folder: &Path) -> Result<Loaded> {
+        let shares = Shares { valid: self.valid_share, test: self.test_share };
+        if !(shares.valid >= 0.0 && shares.test >= 0.0 && shares.valid + shares.test < 1.0) {
+            return Err(Error::usage(
+                "--valid-share and --test-share must not be negative and leave people for training",
+            ));
+        }
+        let options = Options {
+            seed: self.split_seed,
+            shares,
+            heard: self.heard,
+            annotators: self.annotators.clone(),
+            dev_is_test: self.dev_is_test,
+        };
+        Dataset::named(name)?.open(folder, &options)?.accept(folder, self.skip_bad)
+    }
+}
+
+fn datasets(command: &Datasets) -> Result<()> {
+    match command {
+        Datasets::List => {
+            let one = |d: &&Dataset| {
+                format!(
+                    "{}: {}\n    get: {}\n    terms: {}\n    layout: {}\n",
+                    d.name, d.about, d.get, d.licence, d.layout
+                )
+            };
+            print(&DATASETS.iter().map(one).collect::<String>())
+        }
+        Datasets::Check { name, folder, set, json } => {
+            let summary = Summary::of(&set.open(name, folder)?);
+            if *json { print_json(&summary) } else { print(&summary.markdown()) }
+        }
+    }
+}
+
+fn run_score(args: &ScoreArgs) -> Result<()> {
+    if !(0.0..=60.0).contains(&args.max_lag) || args.fps.is_some_and(|f| !(0.1..=1000.0).contains(&f)) {
+        return Err(Error::usage("--max-lag takes 0 to 60 seconds, --fps 0.1 to 1000 rows a second"));
+    }
+    let predictions = score::read(&args.predictions, Side::Prediction { face: args.face })?;
+    let mut subjects = args.subjects.as_deref().map_or(Ok(Subjects::new()), score::subjects)?;
+    let labels = match &args.dataset {
+        None => score::read(&args.labels, Side::Label)?,
+        Some(name) => {
+            let loaded = args.set.open(name, &args.labels)?;
+            let part: Vec<_> = loaded.recordings.iter().filter(|r| r.split == args.split).collect();
+            if subjects.is_empty() {
+                subjects = part.iter().map(|r| (r.id.clone(), r.group.clone())).collect();
+            }
+            part.iter().map(|r| (r.id.clone(), score::of_recording(r))).collect()
+        }
+    };
+    let options = ScoreOptions {
+        align: args.align,
+        missing: args.missing,
+        max_lag_s: args.max_lag,
+        fps: args.fps,
+        rounds: args.rounds,
+        seed: args.seed,
+        skip_unmatched: args.skip_unmatched,
+    };
+    let score = score::score(&predictions, &labels, &subjects, &options)?;
+    if args.json { print_json(&score) } else { print(&score.markdown()) }
+}
+
+fn print(text: &str) -> Result<()> {
+    Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value).map_err(|e| Error::io("cannot be written as JSON").caused_by(e))?;
+    print(&(text + "\n"))
+}
+
+fn run(command: Command) -> Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register_conditional_shutdown(signal_hook::consts::SIGINT, 130, Arc::clone(&stop))?;
     signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&stop))?;
@@ -93,6 +271,8 @@ fn run(command: Command) -> vaerr::Result<()> {
             let done = export::quantize_run(&run, &train)?;
             println!("epoch {}: {:?}", done.epoch, done.calibration);
         }
+        Command::Datasets(command) => datasets(&command)?,
+        Command::Score(args) => run_score(&args)?,
         Command::Export { run, valid, out } => {
             let manifest = export::export(&run, &valid, &out)?;
             println!("{}\nfp32 {:?}\nint8 {:?}", manifest.metrics.split, manifest.metrics.fp32, manifest.metrics.int8);

@@ -1,5 +1,13 @@
 //! Layer 1: agreement and calibration in f64. Population variance throughout (Lin 1989).
 
+mod bootstrap;
+mod lag;
+mod moments;
+
+pub use bootstrap::{Interval, bootstrap};
+pub use lag::{Lag, best_lag};
+pub use moments::Moments;
+
 /// How well predictions agree with labels, over all frames concatenated.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Agreement {
@@ -45,6 +53,19 @@ impl Agreement {
             gain: ratio(vp.sqrt(), vl.sqrt()),
         }
     }
+}
+
+/// -1, 0 or 1; 0 for both zeros.
+fn sign(v: f64) -> i8 {
+    i8::from(v > 0.0) - i8::from(v < 0.0)
+}
+
+/// Share of frames whose prediction and label have the same sign (Nicolaou et al. 2011, SAGR); a zero agrees with a
+/// zero alone. Pairs past the shorter one's end are ignored; 0 if there is none.
+pub fn sagr(prediction: &[f64], label: &[f64]) -> f64 {
+    let n = prediction.len().min(label.len());
+    let same = prediction.iter().zip(label).filter(|(p, l)| sign(**p) == sign(**l)).count();
+    if n == 0 { 0.0 } else { same as f64 / n as f64 }
 }
 
 /// One bin of a reliability curve.
@@ -103,6 +124,12 @@ mod tests {
     }
 
     #[test]
+    fn signs_agree_where_both_lie_on_one_side_or_on_zero() {
+        assert_eq!(sagr(&[0.1, -0.1, 0.0, 0.2], &[0.9, 0.1, -0.0, 0.0]), 0.5);
+        assert_eq!(sagr(&[], &[]), 0.0);
+    }
+
+    #[test]
     fn calibration_error_of_an_overconfident_model() {
         let bins = reliability(&[0.95; 10], &[true, true, true, true, true, false, false, false, false, false]);
         assert!((expected_calibration_error(&bins) - 0.45).abs() < 1e-12);
@@ -114,6 +141,12 @@ mod tests {
         fn ccc_of_a_series_with_itself_is_exactly_one(v in proptest::collection::vec(-1.0f64..1.0, 2..50)) {
             prop_assume!(v.iter().any(|x| *x != v[0]));
             prop_assert_eq!(Agreement::of(&v, &v).ccc, 1.0);
+        }
+
+        #[test]
+        fn sagr_of_a_series_with_itself_is_one_and_with_its_negative_zero(v in proptest::collection::vec(0.01f64..1.0, 1..50)) {
+            let negative: Vec<f64> = v.iter().map(|x| -x).collect();
+            prop_assert_eq!((sagr(&v, &v), sagr(&v, &negative)), (1.0, 0.0));
         }
 
         #[test]

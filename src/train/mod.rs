@@ -8,3 +8,4 @@ pub mod fold;
 pub mod loss;
 pub mod net;
 pub mod quantize;
+pub mod score;

@@ -10,6 +10,8 @@ mod kernels;
 mod long_run;
 mod program;
 mod real_video;
+#[cfg(feature = "train")]
+mod scoring;
 mod students;
 mod targets;
 mod tidy;

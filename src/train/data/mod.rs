@@ -1,5 +1,11 @@
-//! Training data: real stills with human votes, rendered clips, augmentation.
+//! Training data: real stills with human votes, annotated videos, rendered clips, augmentation.
 
 pub mod augment;
 pub mod ferplus;
+pub mod record;
 pub mod rendered;
+pub mod resample;
+pub mod sets;
+pub mod split;
+pub mod summary;
+pub mod table;
