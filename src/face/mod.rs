@@ -7,6 +7,6 @@ pub mod roll;
 mod track;
 
 pub use crop_rule::{CropRuleFit, crop_rule_from};
-pub use detect::{Detection, Detector, SeetaDetector};
+pub use detect::{Detection, Detector, SeetaDetector, View};
 pub use roll::{RollEstimator, RollModel};
 pub use track::{TrackedFace, Tracker};

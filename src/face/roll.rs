@@ -41,6 +41,8 @@ pub const OUTPUTS: [usize; PASSES] = [MARKS, 1];
 const DISAGREE_RAD: f32 = 0.26;
 /// No head is believed to be rolled farther, in radians.
 const FARTHEST_RAD: f32 = 1.05;
+/// Nor so far from the guess: the detector would not have found it there.
+const ASTRAY_RAD: f32 = 0.79;
 
 const MAGIC: &[u8; 8] = b"vaerroll";
 const DIGEST_BYTES: usize = 32;
@@ -244,12 +246,15 @@ impl RollEstimator {
 
     /// The clockwise roll in radians of the face in the detector's box `[left, top, side]`, looked for around `guess_rad`.
     ///
-    /// `None` if the passes contradict each other or the roll is more than 60 degrees: the last one known is better.
+    /// `None` if the passes contradict each other or the roll is more than 60 degrees, or more than 45 from the guess: the
+    /// last one known is better.
     pub fn estimate(&mut self, picture: &Gray, face: [f32; 3], guess_rad: f32) -> Option<f32> {
         let first = self.pass(0, picture, face, guess_rad);
         let rest = self.pass(1, picture, face, first) - first;
         let roll = first + rest;
-        (rest.abs() <= DISAGREE_RAD && roll.abs() <= FARTHEST_RAD).then_some(roll)
+        let believed =
+            rest.abs() <= DISAGREE_RAD && roll.abs() <= FARTHEST_RAD && (roll - guess_rad).abs() <= ASTRAY_RAD;
+        believed.then_some(roll)
     }
 
     /// What pass `pass` makes of the roll when the face is cut at `guess_rad`.

@@ -3,7 +3,7 @@
 use crate::capture::{FrameSource, Next, Truth};
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::face::{SeetaDetector, TrackedFace, Tracker};
+use crate::face::{RollEstimator, RollModel, SeetaDetector, TrackedFace, Tracker};
 use crate::frame::{Frame, Gray};
 use crate::session::Session;
 use crate::spec::{CropRule, FaceState, Manifest, Reading, StudentSpec};
@@ -27,14 +27,14 @@ impl Pipeline {
     /// A pipeline for the student that `manifest` describes.
     ///
     /// # Errors
-    /// If the face detector cannot be loaded.
+    /// If the face detector or the roll estimator cannot be loaded.
     pub fn new(engine: Box<dyn Engine>, manifest: &Manifest, smooth: bool) -> Result<Self> {
         Ok(Self {
             engine,
             spec: manifest.student.clone(),
             rule: manifest.crop,
             smooth,
-            tracker: Tracker::new(Box::new(SeetaDetector::new()?)),
+            tracker: Tracker::new(Box::new(SeetaDetector::new()?), RollEstimator::new(RollModel::shipped()?)),
             sessions: Vec::new(),
             spare: Vec::new(),
             faces: Vec::new(),
@@ -75,9 +75,9 @@ impl Pipeline {
             latency_us: 0,
         };
         for i in 0..self.faces.len() {
-            let TrackedFace { id, square } = self.faces[i];
+            let TrackedFace { id, square, roll_rad } = self.faces[i];
             let at = self.session_of(id);
-            let found = self.sessions[at].1.step(self.engine.as_mut(), &self.gray, square, frame.time)?;
+            let found = self.sessions[at].1.step(self.engine.as_mut(), &self.gray, square, roll_rad, frame.time)?;
             self.readings.push(Reading {
                 face: FaceState::Id(id),
                 r#box: Some([square[0], square[1], square[2], square[2]]),

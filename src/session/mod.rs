@@ -52,7 +52,7 @@ impl Session {
         &self.hidden
     }
 
-    /// Reads the face in `square` of `picture`, taken at `time`.
+    /// Reads the face in `square` of `picture`, taken at `time`, whose head is rolled clockwise by `roll_rad`.
     ///
     /// # Errors
     /// If the engine fails; the state is then as before, but the crop is in the ring.
@@ -61,14 +61,15 @@ impl Session {
         engine: &mut dyn Engine,
         picture: &Gray,
         square: [f32; 3],
+        roll_rad: f32,
         time: Duration,
     ) -> Result<Estimate> {
         if self.last.is_some_and(|last| time.saturating_sub(last) > RESET_AFTER) {
             self.reset();
         }
         self.last = Some(time);
-        let crop = self.rule.square(square);
-        self.ring.push(|out| self.cropper.crop_into(picture, crop, out));
+        let crop = self.rule.square_at(square, roll_rad);
+        self.ring.push(|out| self.cropper.level_into(picture, crop, roll_rad, out));
         let mut logits = [0.0; HEADS];
         engine.step(self.ring.bytes(), &mut self.hidden, &mut logits)?;
         let mut estimate = decode(&logits);

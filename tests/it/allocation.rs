@@ -62,7 +62,10 @@ fn a_session_on_the_reference_engine_allocates_nothing_once_warm() {
         let picture = Gray { width: 320, height: 240, data: (0..320 * 240).map(|i| (i * 7 % 251) as u8).collect() };
         let mut read = |i: u64| {
             let square = [60.0 + i as f32, 40.0, 90.0 + 11.0 * (i % 3) as f32];
-            session.step(&mut engine as &mut dyn Engine, &picture, square, Duration::from_millis(40 * i)).unwrap();
+            // Level and rolled by turns.
+            let roll = 0.3 * (i % 2) as f32;
+            let time = Duration::from_millis(40 * i);
+            session.step(&mut engine as &mut dyn Engine, &picture, square, roll, time).unwrap();
         };
         (0..4).for_each(&mut read);
         let before = allocations();

@@ -7,5 +7,6 @@ mod cli;
 mod display;
 mod long_run;
 mod real_video;
+mod roll;
 mod students;
 mod tidy;
