@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use vaerr::train::export;
 use vaerr::train::fit::{self, FitConfig, FitPaths};
+use vaerr::train::roll::{self, RollConfig};
 
 /// Trains, quantises and exports students for `vaerr`.
 #[derive(Parser)]
@@ -45,6 +46,20 @@ enum Command {
         #[arg(long, default_value_t = 800)]
         pictures: usize,
         #[arg(long, default_value_t = FitConfig::default().seed)]
+        seed: u64,
+    },
+    /// Train the estimator of head roll and measure it; writes weights.bin and card.md.
+    Roll {
+        /// FER+ training split: folder or zip.
+        #[arg(long)]
+        train: PathBuf,
+        /// FER+ validation split: folder or zip.
+        #[arg(long)]
+        valid: PathBuf,
+        /// Folder for weights.bin and card.md, which are replaced.
+        #[arg(long)]
+        out: PathBuf,
+        #[arg(long, default_value_t = RollConfig::default().seed)]
         seed: u64,
     },
     /// Fold a run's best network, calibrate it and make it int8.
@@ -88,6 +103,9 @@ fn run(command: Command) -> vaerr::Result<()> {
                 "a face found in {} of {} pictures; interquartile range {:.3} of the crop's side, {:.3} and {:.3} of its place",
                 fit.found, fit.pictures, fit.iqr_side, fit.iqr_x, fit.iqr_y
             );
+        }
+        Command::Roll { train, valid, out, seed } => {
+            print!("{}", roll::roll(&RollConfig { seed, ..RollConfig::default() }, &train, &valid, &out)?);
         }
         Command::Quantize { run, train } => {
             let done = export::quantize_run(&run, &train)?;

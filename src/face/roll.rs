@@ -264,3 +264,69 @@ impl RollEstimator {
         guess_rad + self.model.read(pass, features)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::clip;
+
+    #[test]
+    fn a_damaged_model_is_refused() {
+        let good = RollModel::shipped().unwrap().to_bytes();
+        assert_eq!(good.as_slice(), SHIPPED);
+        for at in [0, 9, good.len() / 2, good.len() - 1] {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            assert_eq!(RollModel::from_bytes(&bad).unwrap_err().kind(), crate::ErrorKind::Model);
+        }
+        assert!(RollModel::from_bytes(&good[..good.len() - 4]).is_err() && RollModel::from_bytes(&[]).is_err());
+        assert!(RollModel::new(vec![0.0; 5]).is_err());
+    }
+
+    #[test]
+    fn a_gradient_is_the_sum_of_its_shares() {
+        for step in 0..64 {
+            let (sin, cos) = (step as f32 * 0.1).sin_cos();
+            let (mut x, mut y) = (0.0, 0.0);
+            for (bin, m) in directions([5.0 * cos, 5.0 * sin]) {
+                let (s, c) = (bin as f32 * std::f32::consts::FRAC_PI_4).sin_cos();
+                assert!(m >= 0.0);
+                (x, y) = (x + m * c, y + m * s);
+            }
+            assert!((x - 5.0 * cos).abs() < 1e-4 && (y - 5.0 * sin).abs() < 1e-4, "{step}: {x} {y}");
+        }
+    }
+
+    #[test]
+    fn the_middle_of_a_bell_is_its_roll() {
+        let mut weights = vec![0.0; OUTPUTS.iter().sum::<usize>() * (FEATURES + 1)];
+        for roll in [-0.6f32, -0.11, 0.0, 0.05, 0.4] {
+            for (m, t) in targets(0, roll).into_iter().enumerate() {
+                weights[m * (FEATURES + 1) + FEATURES] = t as f32;
+            }
+            let found = RollModel::new(weights.clone()).unwrap().read(0, &[0.0; FEATURES]);
+            assert!((found - roll).abs() < 0.02, "{roll}: {found}");
+        }
+    }
+
+    #[test]
+    fn rendered_heads_are_read_as_they_were_turned() {
+        let mut estimator = RollEstimator::new(RollModel::shipped().unwrap());
+        let mut gaps = Vec::new();
+        for seed in 0..12 {
+            let shot = clip(seed, 1, 25.0, 160).remove(0);
+            let [x, y, side] = shot.face;
+            let upright = estimator.estimate(&shot.picture, shot.face, 0.0).unwrap_or(f32::NAN);
+            for turn in [-0.5f32, -0.25, 0.25, 0.5] {
+                // The face's square with all around it, turned about its middle.
+                let mut turned = Gray::new(200, 200);
+                let wide = [x - 0.5 * side, y - 0.5 * side, 2.0 * side];
+                Cropper::new(200).level_into(&shot.picture, wide, -turn, &mut turned.data);
+                let found = estimator.estimate(&turned, [50.0, 50.0, 100.0], 0.0).unwrap_or(f32::NAN);
+                gaps.push((found - upright - turn).abs());
+            }
+        }
+        gaps.sort_by(f32::total_cmp);
+        assert!(gaps[24] < 0.05 && gaps[43] < 0.16, "{gaps:?}");
+    }
+}

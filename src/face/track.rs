@@ -307,6 +307,85 @@ mod tests {
         assert_eq!(s.show(&[(100.0, 3.0)], 1).len(), 1);
     }
 
+    /// Sees a face wherever a view of about its roll is searched, and notes the views.
+    struct Rolled {
+        roll: f32,
+        views: Arc<Mutex<Vec<View>>>,
+    }
+
+    /// In the middle of 250 x 250 pixels.
+    const BOX: [f32; 3] = [80.0, 80.0, 90.0];
+
+    impl Detector for Rolled {
+        fn detect_in(&mut self, _: &Gray, view: View, found: &mut Vec<Detection>) -> Result<()> {
+            self.views.lock().unwrap().push(view);
+            found.clear();
+            if (view.roll_rad - self.roll).abs() < 0.3 {
+                found.push(Detection { square: BOX, score: 9.0, roll_rad: view.roll_rad });
+            }
+            Ok(())
+        }
+    }
+
+    /// A rendered face in [`BOX`], turned clockwise by `roll`.
+    fn turned(roll: f32) -> Gray {
+        let shot = crate::render::clip(4, 1, 25.0, 200).remove(0);
+        let [x, y, side] = shot.face;
+        let scale = side / BOX[2];
+        let wide = [x - BOX[0] * scale, y - BOX[1] * scale, 250.0 * scale];
+        let mut out = Gray::new(250, 250);
+        crate::preprocess::Cropper::new(250).level_into(&shot.picture, wide, -roll, &mut out.data);
+        out
+    }
+
+    #[test]
+    fn a_rolled_head_is_searched_for_found_and_kept_in_turned_views() {
+        let views = Arc::new(Mutex::new(Vec::new()));
+        let detector = Rolled { roll: -0.6, views: views.clone() };
+        let rolls = RollEstimator::new(crate::face::RollModel::shipped().unwrap());
+        let mut tracker = Tracker::new(Box::new(detector), rolls);
+        let picture = turned(-0.6);
+        let mut show = |i: u64| tracker.update(&picture, Duration::from_millis(40 * i)).unwrap().to_vec();
+        let seen: Vec<Vec<TrackedFace>> = (0..40).map(&mut show).collect();
+        // Upright, right, upright, left: found on the fourth frame, believed on the fifth.
+        assert_eq!(seen.iter().position(|f| !f.is_empty()), Some(4));
+        assert!(seen[4..].iter().all(|f| f.len() == 1 && f[0].id == 1));
+        let last = seen[39][0].roll_rad;
+        assert!((last + 0.6).abs() < 0.15, "{last}");
+        let views = views.lock().unwrap();
+        assert!(views[5..].iter().all(|v| (v.roll_rad - last).abs() < 0.1 && v.about.is_some()), "{views:?}");
+    }
+
+    #[test]
+    fn faces_of_different_rolls_are_searched_in_turn_and_all_kept() {
+        struct Two;
+        impl Detector for Two {
+            fn detect_in(&mut self, _: &Gray, view: View, found: &mut Vec<Detection>) -> Result<()> {
+                found.clear();
+                let square = if view.roll_rad.abs() < 0.3 { BOX } else { [400.0, 80.0, 90.0] };
+                found.push(Detection { square, score: 9.0, roll_rad: view.roll_rad });
+                Ok(())
+            }
+        }
+        let rolls = RollEstimator::new(crate::face::RollModel::shipped().unwrap());
+        let mut tracker = Tracker::new(Box::new(Two), rolls);
+        let face = turned(0.0);
+        let mut picture = Gray::new(600, 250);
+        for (row, line) in picture.data.chunks_exact_mut(600).zip(face.data.chunks_exact(250)) {
+            row[..250].copy_from_slice(line);
+        }
+        let rolled = turned(0.55);
+        for (row, line) in picture.data.chunks_exact_mut(600).zip(rolled.data.chunks_exact(250)) {
+            row[320..570].copy_from_slice(line);
+        }
+        tracker.update(&picture, Duration::ZERO).unwrap();
+        tracker.tracks.push(Track { id: 2, square: [400.0, 80.0, 90.0], roll_rad: 0.55, ..tracker.tracks[0].clone() });
+        for i in 1..60 {
+            let faces = tracker.update(&picture, Duration::from_millis(40 * i)).unwrap();
+            assert_eq!(faces.iter().map(|f| f.id).collect::<Vec<_>>(), [1, 2], "frame {i}");
+        }
+    }
+
     #[test]
     fn no_more_than_the_limit_are_followed() {
         let mut s = Stage::new();

@@ -14,7 +14,7 @@ use std::path::Path;
 /// Pictures summed by one thread.
 const CHUNK: usize = 1024;
 /// Turns at which a picture's natural roll is read, in degrees.
-const TURNS_DEG: [f32; 5] = [-20.0, -10.0, 0.0, 10.0, 20.0];
+const TURNS_DEG: [f32; 3] = [-15.0, 0.0, 15.0];
 
 /// Everything that decides the weights, besides the pictures.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,7 +36,7 @@ pub struct RollConfig {
 
 impl Default for RollConfig {
     fn default() -> Self {
-        Self { seed: 1, draws: 2, reach_rad: [1.05, 0.26], shift: 0.03, zoom: 0.08, rounds: 3, penalty: 1e-3 }
+        Self { seed: 1, draws: 1, reach_rad: [1.05, 0.26], shift: 0.03, zoom: 0.08, rounds: 3, penalty: 1e-3 }
     }
 }
 
@@ -48,15 +48,14 @@ pub fn roll(config: &RollConfig, train: &Path, valid: &Path, out: &Path) -> Resu
     let stills = ferplus::load(train)?.stills;
     log::info!("{} pictures, {} turns of each and their mirror images", stills.len(), config.draws);
     let model = fit(config, &stills)?;
-    let valid = ferplus::load(valid)?.stills;
-    let measured = Measured::of(&model, &valid, config.seed)?;
-    let card = roll_card::card(config, stills.len(), &measured);
     let write = |name: &str, bytes: &[u8]| {
         let path = out.join(name);
         std::fs::write(&path, bytes).map_err(|e| Error::io("cannot be written").at(path.display()).caused_by(e))
     };
     std::fs::create_dir_all(out).map_err(|e| Error::io("cannot be made").at(out.display()).caused_by(e))?;
     write("weights.bin", &model.to_bytes())?;
+    let measured = Measured::of(&model, &ferplus::load(valid)?.stills, config.seed)?;
+    let card = roll_card::card(config, stills.len(), &measured);
     write("card.md", card.as_bytes())?;
     Ok(card)
 }

@@ -19,6 +19,8 @@ const PICTURE_PX: f32 = 144.0;
 /// Pictures shown to the detector at every angle.
 const DETECTOR_PICTURES: usize = 300;
 
+/// The student reads each so many-th picture.
+const READ_EVERY: usize = 6;
 /// Score of a detection that the tracker takes at its first sight.
 const SURE: f32 = 6.0;
 
@@ -50,6 +52,8 @@ pub struct Measured {
     pub errors_detected: Vec<Errors>,
     /// Applied angle in degrees, share of pictures in which the detector finds the face.
     pub found: Vec<(f32, f64)>,
+    /// Pictures read by the student.
+    pub read: usize,
     /// Upright, turned, turned and levelled, turned and levelled by the applied angle.
     pub readings: [SplitMetrics; 4],
 }
@@ -75,9 +79,10 @@ impl Measured {
             found.push((applied, share_found(stills, applied.to_radians())?));
         }
         log::info!("{found:?}");
-        let readings = readings(model, stills, seed)?;
+        let few: Vec<Still> = stills.iter().step_by(READ_EVERY).cloned().collect();
+        let (read, readings) = (few.len(), readings(model, &few, seed)?);
         let (pictures, detected) = (stills.len(), detected.len());
-        Ok(Self { pictures, errors, detected, errors_detected, found, readings })
+        Ok(Self { pictures, errors, detected, errors_detected, found, read, readings })
     }
 }
 
@@ -246,7 +251,8 @@ pub fn card(config: &RollConfig, pictures: usize, m: &Measured) -> String {
     }
     let _ = writeln!(
         t,
-        "\nThe shipped student, int8, on pictures turned by an angle uniform within 30 degrees, {}:\n",
+        "\nThe shipped student, int8, on {} of the pictures, turned by an angle uniform within 30 degrees, {}:\n",
+        m.read,
         ferplus::LABELS
     );
     t.push_str("| pictures | CCC valence | CCC arousal |\n|---|---|---|\n");

@@ -67,9 +67,9 @@ fn a_session_on_the_reference_engine_allocates_nothing_once_warm() {
             let time = Duration::from_millis(40 * i);
             session.step(&mut engine as &mut dyn Engine, &picture, square, roll, time).unwrap();
         };
-        (0..4).for_each(&mut read);
+        (0..6).for_each(&mut read);
         let before = allocations();
-        (4..8).for_each(&mut read);
+        (6..12).for_each(&mut read);
         assert_eq!(allocations() - before, 0, "{:?}", student.precision());
     }
 }
