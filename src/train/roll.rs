@@ -143,7 +143,6 @@ fn mirror(picture: &Gray) -> Gray {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::face::RollEstimator;
     use crate::spec::CropRule;
 
     /// Rendered faces about as FER+ frames them.
@@ -165,8 +164,7 @@ mod tests {
         let config = RollConfig { penalty: 1e-3, ..RollConfig::default() };
         let model = fit(&config, &all[..320]).unwrap();
         assert_eq!(model, RollModel::from_bytes(&model.to_bytes()).unwrap());
-        let mut estimator = RollEstimator::new(model);
-        let errors = roll_card::errors(&mut estimator, &all[320..], 0.35);
+        let errors = roll_card::errors(&model, &all[320..], 0.35);
         assert!(errors.two_passes.median_deg < 6.0, "{errors:?}");
     }
 }
