@@ -40,7 +40,7 @@ pub struct Errors {
     pub two_passes: Spread,
     /// Of the difference from what is read off the picture as it is, which holds none of its natural roll.
     pub difference: Spread,
-    /// Share of pictures whose two passes contradict each other.
+    /// Share of pictures that [`RollEstimator::estimate`] says nothing of.
     pub refused: f64,
 }
 
@@ -189,7 +189,7 @@ fn readings(model: &RollModel, stills: &[Still], seed: u64) -> Result<[SplitMetr
 }
 
 fn table(t: &mut String, errors: &[Errors]) {
-    t.push_str("| turned by | one pass | two passes | difference | contradicted |\n|---|---|---|---|---|\n");
+    t.push_str("| turned by | one pass | two passes | difference | refused |\n|---|---|---|---|---|\n");
     for e in errors {
         let s = |s: Spread| format!("{:.1} / {:.1}", s.median_deg, s.p90_deg);
         let columns = [s(e.one_pass), s(e.two_passes), s(e.difference)].join(" | ");
@@ -226,7 +226,8 @@ pub fn card(config: &RollConfig, pictures: usize, m: &Measured) -> String {
         "## Measured\n\nFER+ validation, {} pictures (each sixth), each turned by the angle to alternate sides. Absolute error in \
          degrees against the turn applied, median / 90th percentile; the natural roll of the pictures is part of it, and \
          most of it. \"Difference\" is the error of the two passes' reading less their reading of the same picture \
-         unturned, which leaves the natural roll out. \"Contradicted\" pictures keep their last roll.\n",
+         unturned, which leaves the natural roll out. \"Refused\" is the share \
+         whose passes contradict each other or read more than 45 degrees, where the runtime keeps the last roll.\n",
         m.pictures
     );
     table(&mut t, &m.errors);
@@ -239,7 +240,7 @@ pub fn card(config: &RollConfig, pictures: usize, m: &Measured) -> String {
     table(&mut t, &m.errors_detected);
     let _ = writeln!(
         t,
-        "\nThe upright detector finds the face of a turned picture ({DETECTOR_PICTURES} pictures or a few more):\n"
+        "\nThe upright detector finds the face of a turned picture (at least {DETECTOR_PICTURES} pictures):\n"
     );
     t.push_str("| turned by | found |\n|---|---|\n");
     for (applied, share) in &m.found {
