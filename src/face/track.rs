@@ -32,7 +32,8 @@ const KEEP: Duration = Duration::from_secs(1);
 const REACH: f32 = 0.8;
 /// Detections below this score, or in a turned view, must be seen twice before they count.
 const SURE: f32 = 6.0;
-/// Roll from which a tracked face is searched for in a view turned with it, in radians.
+/// Roll from which a tracked face is searched for in a view turned with it, in radians. Upright searches find 87 % as many
+/// faces turned by 15 degrees as upright ones, 79 % at 20, 56 % at 30 and 23 % at 40 (`models/roll/card.md`).
 const TURNED_RAD: f32 = 0.26;
 /// Roll of the turned views that are searched while no face is tracked, in radians.
 const SEARCH_RAD: f32 = 0.52;
