@@ -93,9 +93,9 @@ fn natural_roll(model: &RollModel, features: &mut RollFeatures, picture: &Gray) 
 
 fn round(config: &RollConfig, stills: &[Still], natural: &[f32]) -> Result<RollModel> {
     let mut weights = Vec::new();
-    for pass in 0..PASSES {
+    for (pass, outputs) in OUTPUTS.into_iter().enumerate() {
         let part = |(chunk, stills): (usize, &[Still])| {
-            let (mut ridge, mut features) = (Ridge::new(FEATURES, OUTPUTS[pass]), RollFeatures::default());
+            let (mut ridge, mut features) = (Ridge::new(FEATURES, outputs), RollFeatures::default());
             let mut rng = Rng::new(config.seed, (chunk * PASSES + pass) as u64);
             for (still, &natural) in stills.iter().zip(&natural[chunk * CHUNK..]) {
                 add(config, pass, &still.image, natural, &mut rng, &mut features, &mut ridge);
@@ -104,7 +104,7 @@ fn round(config: &RollConfig, stills: &[Still], natural: &[f32]) -> Result<RollM
         };
         // Parts are added in their order, so that the weights repeat to the bit.
         let parts: Vec<Ridge> = stills.par_chunks(CHUNK).enumerate().map(part).collect();
-        let sums = parts.iter().fold(Ridge::new(FEATURES, OUTPUTS[pass]), Ridge::merge);
+        let sums = parts.iter().fold(Ridge::new(FEATURES, outputs), Ridge::merge);
         weights.extend(sums.solve(config.penalty)?.iter().map(|&w| w as f32));
     }
     RollModel::new(weights)
