@@ -11,6 +11,7 @@ use vaerr::train::data::split::Shares;
 use vaerr::train::data::summary::Summary;
 use vaerr::train::export;
 use vaerr::train::fit::{self, FitConfig, FitPaths};
+use vaerr::train::roll::{self, RollConfig};
 use vaerr::train::score::{self, Align, Missing, ScoreOptions, Side, Subjects};
 use vaerr::{Error, Result};
 
@@ -52,6 +53,20 @@ enum Command {
         #[arg(long, default_value_t = 800)]
         pictures: usize,
         #[arg(long, default_value_t = FitConfig::default().seed)]
+        seed: u64,
+    },
+    /// Train the estimator of head roll and measure it; writes weights.bin and card.md.
+    Roll {
+        /// FER+ training split: folder or zip.
+        #[arg(long)]
+        train: PathBuf,
+        /// FER+ validation split: folder or zip.
+        #[arg(long)]
+        valid: PathBuf,
+        /// Folder for weights.bin and card.md, which are replaced.
+        #[arg(long)]
+        out: PathBuf,
+        #[arg(long, default_value_t = RollConfig::default().seed)]
         seed: u64,
     },
     /// Fold a run's best network, calibrate it and make it int8.
@@ -266,6 +281,9 @@ fn run(command: Command) -> Result<()> {
                 "a face found in {} of {} pictures; interquartile range {:.3} of the crop's side, {:.3} and {:.3} of its place",
                 fit.found, fit.pictures, fit.iqr_side, fit.iqr_x, fit.iqr_y
             );
+        }
+        Command::Roll { train, valid, out, seed } => {
+            print!("{}", roll::roll(&RollConfig { seed, ..RollConfig::default() }, &train, &valid, &out)?);
         }
         Command::Quantize { run, train } => {
             let done = export::quantize_run(&run, &train)?;

@@ -72,8 +72,10 @@ pub trait FramePath {
 pub struct FaceStep<'a> {
     /// Names the stream from step to step, so that its ring and state may stay on the device. Never used twice.
     pub stream: u64,
-    /// The square to cut, `[left, top, side]` in pixels of the picture, as [`CropRule::square`] gives it.
+    /// The square to cut, `[left, top, side]` in pixels of the picture, as [`CropRule::square_at`] gives it.
     pub crop: [f32; 3],
+    /// Clockwise roll of the head in radians; the crop is levelled as `preprocess::Cropper::level_into` does.
+    pub roll_rad: f32,
     /// The stream's crops; always whole and current on the host too, so that another engine can take over.
     pub ring: &'a mut Ring,
     /// As in [`Engine::step`].

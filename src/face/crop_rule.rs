@@ -103,12 +103,13 @@ fn quartiles(mut values: Vec<f32>) -> (f32, f32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::face::View;
 
     /// Sees each picture's face at a fixed place of the canvas.
     struct Fixed(Option<Detection>);
 
     impl Detector for Fixed {
-        fn detect(&mut self, _: &Gray, found: &mut Vec<Detection>) -> Result<()> {
+        fn detect_in(&mut self, _: &Gray, _: View, found: &mut Vec<Detection>) -> Result<()> {
             found.clear();
             found.extend(self.0);
             Ok(())
@@ -121,7 +122,7 @@ mod tests {
 
     #[test]
     fn the_fitted_rule_maps_the_box_back_to_the_picture() {
-        let face = Detection { square: [72.0, 60.0, 96.0], score: 9.0 };
+        let face = Detection { square: [72.0, 60.0, 96.0], score: 9.0, roll_rad: 0.0 };
         let fit = crop_rule_from(&mut Fixed(Some(face)), pictures(12), CropRule::FERPLUS).unwrap();
         assert_eq!((fit.pictures, fit.found, fit.rule.size_px), (12, 12, CropRule::FERPLUS.size_px));
         assert_eq!(fit.rule.square(face.square), [48.0, 48.0, 144.0]);

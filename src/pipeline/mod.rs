@@ -2,7 +2,7 @@
 
 use crate::capture::{FrameSource, Next, Truth};
 use crate::error::Result;
-use crate::face::{SeetaDetector, TrackedFace, Tracker};
+use crate::face::{RollEstimator, RollModel, SeetaDetector, TrackedFace, Tracker};
 use crate::frame::{Frame, Gray};
 use crate::session::{Failover, Session};
 use crate::spec::{CropRule, FaceState, Manifest, Reading, StudentSpec};
@@ -28,14 +28,14 @@ impl Pipeline {
     /// A pipeline for the student that `manifest` describes, on a list of engines or on one that is never replaced.
     ///
     /// # Errors
-    /// If the face detector cannot be loaded.
+    /// If the face detector or the roll estimator cannot be loaded.
     pub fn new(engines: impl Into<Failover>, manifest: &Manifest, smooth: bool) -> Result<Self> {
         Ok(Self {
             engines: engines.into(),
             spec: manifest.student.clone(),
             rule: manifest.crop,
             smooth,
-            tracker: Tracker::new(Box::new(SeetaDetector::new()?)),
+            tracker: Tracker::new(Box::new(SeetaDetector::new()?), RollEstimator::new(RollModel::shipped()?)),
             ids: Vec::new(),
             sessions: Vec::new(),
             spare: Vec::new(),

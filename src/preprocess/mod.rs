@@ -1,7 +1,10 @@
-//! Layer 2: the one resampler. Training, runtime and tests all cut crops with [`Cropper::crop_into`].
+//! Layer 2: the one resampler. Training, runtime and tests all cut crops with [`Cropper::crop_into`], or, where a head is
+//! rolled, with [`Cropper::level_into`].
 
+mod level;
 mod ring;
 
+pub use level::{FLAT_RAD, Turn, wide_px};
 pub use ring::Ring;
 
 use crate::frame::Gray;
@@ -24,6 +27,8 @@ pub struct Cropper {
     columns: Taps,
     rows: Taps,
     strip: Vec<u16>,
+    /// The circumscribed square of a levelled crop; empty before the first.
+    wide: Vec<u8>,
 }
 
 /// One direction of a resampling.
@@ -37,13 +42,12 @@ pub(crate) struct Taps {
 }
 
 impl Taps {
-    fn fill(&mut self, origin: f64, side: f64, size: usize, detail: usize) {
-        let scale = side / size as f64;
-        let half = (side / detail as f64).max(1.0);
+    /// Taps of `count` output pixels `scale` source pixels apart, the first beginning at `origin`.
+    fn fill(&mut self, origin: f64, scale: f64, half: f64, count: usize) {
         self.per_output = (2.0 * half).ceil() as usize + 1;
         self.first.clear();
         self.weights.clear();
-        for i in 0..size {
+        for i in 0..count {
             let centre = origin + (i as f64 + 0.5) * scale - 0.5;
             let first = (centre - half).ceil();
             self.first.push(first as i64);
@@ -72,7 +76,14 @@ impl Cropper {
     }
 
     fn with_detail(size_px: usize, detail_px: usize) -> Self {
-        Self { size_px, detail_px, columns: Taps::default(), rows: Taps::default(), strip: Vec::new() }
+        Self {
+            size_px,
+            detail_px,
+            columns: Taps::default(),
+            rows: Taps::default(),
+            strip: Vec::new(),
+            wide: Vec::new(),
+        }
     }
 
     /// Side of the crops in pixels.
@@ -86,8 +97,37 @@ impl Cropper {
         (self.size_px, self.detail_px) == (rule.size_px, rule.detail_px)
     }
 
+    /// Resamples the square `[x, y, side]` of `image` into `out` (`size_px * size_px` bytes).
+    ///
+    /// A square that is not finite, or has no area, or an empty picture, gives a black crop.
+    pub fn crop_into(&mut self, image: &Gray, square: [f32; 3], out: &mut [u8]) {
+        debug_assert_eq!(out.len(), self.size_px * self.size_px);
+        self.resample(image, square, 0, out);
+    }
+
+    /// As [`Cropper::crop_into`] for the square turned clockwise by `roll_rad` about its centre, so that a head rolled by
+    /// `roll_rad` comes out upright. Below [`FLAT_RAD`], and for a roll that is not finite, it is `crop_into` to the bit.
+    ///
+    /// Cuts the upright square of [`wide_px`] pixels at the crop's own pitch and filter, which circumscribes the turned
+    /// one, and turns it by [`Turn::apply`].
+    pub fn level_into(&mut self, image: &Gray, square: [f32; 3], roll_rad: f32, out: &mut [u8]) {
+        let Some(turn) = Turn::of(roll_rad) else { return self.crop_into(image, square, out) };
+        let n = wide_px(self.size_px);
+        let mut wide = std::mem::take(&mut self.wide);
+        wide.resize(n * n, 0);
+        self.resample(image, square, (n - self.size_px) / 2, &mut wide);
+        turn.apply(&wide, n, out, self.size_px);
+        self.wide = wide;
+    }
+
     /// Computes the taps of the square `[x, y, side]` of `image`; false where [`Cropper::crop_into`] gives a black crop.
-    pub(crate) fn aim(&mut self, image: &Gray, [x, y, side]: [f32; 3]) -> bool {
+    #[cfg(feature = "cuda")]
+    pub(crate) fn aim(&mut self, image: &Gray, square: [f32; 3]) -> bool {
+        self.aim_wide(image, square, 0)
+    }
+
+    /// The same with `pad` pixels more on every side.
+    fn aim_wide(&mut self, image: &Gray, [x, y, side]: [f32; 3], pad: usize) -> bool {
         let usable = x.is_finite()
             && y.is_finite()
             && side.is_finite()
@@ -98,8 +138,11 @@ impl Cropper {
         if !usable || image.width == 0 || image.height == 0 {
             return false;
         }
-        self.columns.fill(f64::from(x), f64::from(side), self.size_px, self.detail_px);
-        self.rows.fill(f64::from(y), f64::from(side), self.size_px, self.detail_px);
+        let scale = f64::from(side) / self.size_px as f64;
+        let half = (f64::from(side) / self.detail_px as f64).max(1.0);
+        let (before, count) = (pad as f64 * scale, self.size_px + 2 * pad);
+        self.columns.fill(f64::from(x) - before, scale, half, count);
+        self.rows.fill(f64::from(y) - before, scale, half, count);
         true
     }
 
@@ -109,13 +152,10 @@ impl Cropper {
         (&self.columns, &self.rows)
     }
 
-    /// Resamples the square `[x, y, side]` of `image` into `out` (`size_px * size_px` bytes).
-    ///
-    /// A square that is not finite, or has no area, or an empty picture, gives a black crop.
-    pub fn crop_into(&mut self, image: &Gray, square: [f32; 3], out: &mut [u8]) {
-        let size = self.size_px;
-        debug_assert_eq!(out.len(), size * size);
-        if !self.aim(image, square) {
+    /// Resamples the square with `pad` pixels more on every side.
+    fn resample(&mut self, image: &Gray, square: [f32; 3], pad: usize, out: &mut [u8]) {
+        let size = self.size_px + 2 * pad;
+        if !self.aim_wide(image, square, pad) {
             out.fill(0);
             return;
         }
@@ -204,6 +244,39 @@ mod tests {
             let mut out = vec![0; 400];
             Cropper::new(20).crop_into(&g, [x, y, side], &mut out);
             prop_assert!(out.iter().all(|&o| o == v));
+        }
+
+        #[test]
+        fn a_flat_picture_stays_flat_when_levelled(v: u8, x in -60f32..60.0, side in 0.5f32..200.0, roll in -4f32..4.0) {
+            let g = Gray { width: 31, height: 17, data: vec![v; 31 * 17] };
+            let mut out = vec![!v; 21 * 21];
+            Cropper::new(21).level_into(&g, [x, -x, side], roll, &mut out);
+            prop_assert!(out.iter().all(|&o| o == v));
+        }
+
+        #[test]
+        fn a_level_head_is_cropped_as_ever(roll in -1f32..1.0, x in -9f32..9.0, side in 3f32..60.0) {
+            let (g, mut c) = (ramp(33, 25), Cropper::with_detail(20, 12));
+            let (mut plain, mut level) = (vec![0; 400], vec![0; 400]);
+            c.crop_into(&g, [x, x, side], &mut plain);
+            c.level_into(&g, [x, x, side], roll * 0.999 * FLAT_RAD, &mut level);
+            prop_assert_eq!(&plain, &level);
+            c.level_into(&g, [x, x, side], f32::NAN, &mut level);
+            prop_assert_eq!(&plain, &level);
+        }
+
+        #[test]
+        fn turning_back_gives_the_picture(roll in -3.1f32..3.1, phase in 0f32..6.0) {
+            let wave = |i: usize| 128.0 + 60.0 * ((i % 96) as f32 / 9.0 + phase).sin() + 50.0 * ((i / 96) as f32 / 11.0).cos();
+            let picture = Gray { width: 96, height: 96, data: (0..96 * 96).map(|i| wave(i) as u8).collect() };
+            let (mut c, mut there, mut back) = (Cropper::new(96), Gray::new(96, 96), vec![0; 96 * 96]);
+            c.level_into(&picture, [0.0, 0.0, 96.0], roll, &mut there.data);
+            c.level_into(&there, [0.0, 0.0, 96.0], -roll, &mut back);
+            for (i, (&a, &b)) in picture.data.iter().zip(&back).enumerate() {
+                let (u, v) = ((i % 96) as f32 - 47.5, (i / 96) as f32 - 47.5);
+                // Beyond the inscribed circle the edge was repeated.
+                prop_assert!(u.hypot(v) > 46.0 || a.abs_diff(b) <= 4, "{i}: {a} {b}");
+            }
         }
     }
 }

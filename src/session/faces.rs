@@ -53,7 +53,7 @@ fn by_picture_or_crops(
         scratch.faces = reuse(parts);
         return done;
     }
-    sessions.iter_mut().zip(faces).for_each(|(s, f)| s.cut(picture, f.square));
+    sessions.iter_mut().zip(faces).for_each(|(s, f)| s.cut(picture, f.square, f.roll_rad));
     let mut parts = reuse(std::mem::take(&mut scratch.streams));
     parts.extend(sessions.iter_mut().map(Session::as_stream));
     let done = engine.step_batch(&mut parts);

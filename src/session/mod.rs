@@ -74,7 +74,7 @@ impl Session {
         &self.hidden
     }
 
-    /// Reads the face in `square` of `picture`, taken at `time`, on an engine that is given the crop; for a whole frame's
+    /// Reads the face in `square` of `picture`, taken at `time`, its head rolled clockwise by `roll_rad`, on an engine that is given the crop; for a whole frame's
     /// faces see [`Failover::step`].
     ///
     /// # Errors
@@ -84,10 +84,11 @@ impl Session {
         engine: &mut dyn Engine,
         picture: &Gray,
         square: [f32; 3],
+        roll_rad: f32,
         time: Duration,
     ) -> Result<Estimate> {
         self.begin(time);
-        self.cut(picture, square);
+        self.cut(picture, square, roll_rad);
         let done = engine.step(self.ring.bytes(), &mut self.hidden, &mut self.logits);
         if let Err(e) = done.and_then(|()| self.check(engine.name())) {
             self.rewind();
@@ -113,10 +114,10 @@ impl Session {
     }
 
     /// Puts the crop into the ring here rather than on a device.
-    fn cut(&mut self, picture: &Gray, square: [f32; 3]) {
+    fn cut(&mut self, picture: &Gray, square: [f32; 3], roll_rad: f32) {
         self.stream = fresh_name();
-        let crop = self.rule.square(square);
-        self.ring.push(|out| self.cropper.crop_into(picture, crop, out));
+        let crop = self.rule.square_at(square, roll_rad);
+        self.ring.push(|out| self.cropper.level_into(picture, crop, roll_rad, out));
     }
 
     /// Its part in a batch of rings.
@@ -128,7 +129,8 @@ impl Session {
     fn as_face(&mut self, face: &TrackedFace) -> FaceStep<'_> {
         FaceStep {
             stream: self.stream,
-            crop: self.rule.square(face.square),
+            crop: self.rule.square_at(face.square, face.roll_rad),
+            roll_rad: face.roll_rad,
             ring: &mut self.ring,
             hidden: &mut self.hidden,
             logits: &mut self.logits,

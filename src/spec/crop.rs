@@ -9,6 +9,11 @@ use serde::{Deserialize, Serialize};
 /// `(cx + shift_x * s, cy + shift_y * s)` and has side `margin * s`; it is resampled to
 /// `size_px` x `size_px` grey u8 by `preprocess::Cropper`. Pixels outside the picture
 /// repeat its edge.
+///
+/// The crop is upright in the head's own frame: a head rolled by more than two degrees is levelled by
+/// `preprocess::Cropper::level_into` about the crop's centre, its shift turning with it, by the roll that
+/// `face::RollEstimator` found (clockwise positive). Pictures that are crops themselves, FER+'s, are taken as they are, so
+/// a student has seen the natural roll of such pictures and what its augmentation adds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CropRule {
@@ -42,6 +47,21 @@ impl CropRule {
         [cx - 0.5 * crop, cy - 0.5 * crop, crop]
     }
 
+    /// The crop square of a box whose head is rolled clockwise by `roll_rad`: as [`CropRule::square`], but the shift
+    /// turns with the head. It is the square to hand to `preprocess::Cropper::level_into`, before turning.
+    pub fn square_at(&self, face: [f32; 3], roll_rad: f32) -> [f32; 3] {
+        if roll_rad == 0.0 {
+            return self.square(face);
+        }
+        let (sin, cos) = roll_rad.sin_cos();
+        let turned = Self {
+            shift_x: cos * self.shift_x - sin * self.shift_y,
+            shift_y: sin * self.shift_x + cos * self.shift_y,
+            ..*self
+        };
+        turned.square(face)
+    }
+
     /// Refuses sizes and factors that no crop can have.
     pub fn validate(&self) -> Result<()> {
         if !(16..=512).contains(&self.size_px) {
@@ -70,6 +90,14 @@ mod tests {
     fn square_grows_about_the_shifted_centre() {
         let rule = CropRule { size_px: 80, detail_px: 48, margin: 1.5, shift_x: 0.0, shift_y: 0.1 };
         assert_eq!(rule.square([10.0, 20.0, 40.0]), [0.0, 14.0, 60.0]);
+    }
+
+    #[test]
+    fn the_shift_turns_with_the_head() {
+        let rule = CropRule { size_px: 80, detail_px: 48, margin: 1.0, shift_x: 0.0, shift_y: 0.25 };
+        let [x, y, side] = rule.square_at([0.0, 0.0, 40.0], std::f32::consts::FRAC_PI_2);
+        assert!((x + 10.0).abs() < 1e-4 && y.abs() < 1e-4 && side == 40.0, "{x} {y} {side}");
+        assert_eq!(rule.square_at([3.0, 4.0, 40.0], 0.0), rule.square([3.0, 4.0, 40.0]));
     }
 
     #[test]

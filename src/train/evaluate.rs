@@ -28,13 +28,29 @@ pub(super) fn ring_of(still: &Still, spec: &StudentSpec, cropper: &mut Cropper) 
 /// # Errors
 /// If the engine refuses the student.
 pub fn predict(student: &Student, rule: &CropRule, stills: &[Still]) -> Result<Vec<[f32; HEADS]>> {
-    let one = |(engine, cropper): &mut (Result<Reference>, Cropper), still: &Still| {
+    predict_cut(student, rule, stills.len(), |cropper, i, out| {
+        cropper.crop_into(&stills[i].image, whole(&stills[i]), out);
+    })
+}
+
+/// As [`predict`] for `count` pictures, the crop of each cut by `cut`.
+///
+/// # Errors
+/// If the engine refuses the student.
+pub fn predict_cut(
+    student: &Student,
+    rule: &CropRule,
+    count: usize,
+    cut: impl Fn(&mut Cropper, usize, &mut [u8]) + Sync,
+) -> Result<Vec<[f32; HEADS]>> {
+    let one = |(engine, cropper): &mut (Result<Reference>, Cropper), i: usize| {
         let engine = match engine {
             Ok(engine) => engine,
             Err(e) => return Err(crate::Error::new(e.kind(), e.to_string())),
         };
         let spec = &student.spec;
-        let ring = ring_of(still, spec, cropper);
+        let mut ring = Ring::new(spec.ring, spec.size_px);
+        ring.push(|out| cut(cropper, i, out));
         let (mut hidden, mut logits) = (vec![0.0; spec.hidden], [0.0; HEADS]);
         engine.step(ring.bytes(), &mut hidden, &mut logits)?;
         for _ in 1..STEPS {
@@ -42,9 +58,9 @@ pub fn predict(student: &Student, rule: &CropRule, stills: &[Still]) -> Result<V
         }
         Ok(logits)
     };
-    stills
-        .par_iter()
-        .progress_count(stills.len() as u64)
+    (0..count)
+        .into_par_iter()
+        .progress_count(count as u64)
         .map_init(|| (Reference::open(student), Cropper::for_rule(rule)), one)
         .collect()
 }

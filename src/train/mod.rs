@@ -8,4 +8,7 @@ pub mod fold;
 pub mod loss;
 pub mod net;
 pub mod quantize;
+pub mod ridge;
+pub mod roll;
+pub mod roll_card;
 pub mod score;

@@ -63,7 +63,9 @@ fn a_warm_engine_allocates_nothing() {
             engine.step(ring.bytes(), &mut hidden, &mut logits).unwrap();
             let crop = [3.0 * i as f32, 2.0, 30.0 - i as f32];
             let (ring, hidden, logits) = (&mut ring, &mut hidden, &mut logits);
-            engine.step_faces(&picture, &rule, &mut [FaceStep { stream: 0, crop, ring, hidden, logits }]).unwrap();
+            engine
+                .step_faces(&picture, &rule, &mut [FaceStep { stream: 0, crop, roll_rad: 0.0, ring, hidden, logits }])
+                .unwrap();
         };
         (0..4).for_each(&mut both);
         let before = allocations();

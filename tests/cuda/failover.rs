@@ -31,7 +31,8 @@ fn read(student: &Student, faces: u32, engines: &mut Failover) -> Vec<(&'static 
     let mut sessions: Vec<_> = (0..faces).map(|_| Session::new(&student.spec, rule, true)).collect();
     let mut frame = |i: u64| {
         let at = |id: u32| [3.0 + 15.0 * id as f32, 4.0 + i as f32, 20.0 + (i % 3) as f32];
-        let faces: Vec<_> = (0..faces).map(|id| TrackedFace { id, square: at(id) }).collect();
+        let faces: Vec<_> =
+            (0..faces).map(|id| TrackedFace { id, square: at(id), roll_rad: 0.2 * (id % 2) as f32 }).collect();
         let done = engines.step(&picture(i), &faces, &mut sessions, Duration::from_secs(i)).unwrap();
         // The shortest text that a number is read back from: equal where the bits are.
         let found = (done.engine, format!("{:?}", done.estimates));

@@ -52,7 +52,11 @@ fn attempt(engine: &mut CudaEngine<Faulty<ShimDevice>>, rule: &CropRule, input: 
         Input::Ring(ring) => engine.step(ring, &mut host.stream.0, &mut host.stream.1),
         Input::Picture(picture, crop) => {
             let (ring, hidden, logits) = &mut host.face;
-            engine.step_faces(picture, rule, &mut [FaceStep { stream: 1, crop: *crop, ring, hidden, logits }])
+            engine.step_faces(
+                picture,
+                rule,
+                &mut [FaceStep { stream: 1, crop: *crop, roll_rad: 0.0, ring, hidden, logits }],
+            )
         }
     }
 }

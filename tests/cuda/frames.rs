@@ -32,11 +32,16 @@ fn noise(width: usize, height: usize, seed: u64) -> Gray {
     Gray { width, height, data: (0..width * height).map(|_| rng.below(256) as u8).collect() }
 }
 
+/// Every third face is rolled.
+fn roll(face: usize) -> f32 {
+    if face % 3 == 1 { 0.4 } else { 0.0 }
+}
+
 /// What the resampler, the ring and the reference give.
 fn reference_faces(oracle: &mut Reference, rule: &CropRule, picture: &Gray, faces: &mut [Face], squares: &[[f32; 3]]) {
     let mut cropper = Cropper::for_rule(rule);
-    for (f, &square) in faces.iter_mut().zip(squares) {
-        f.ring.push(|out| cropper.crop_into(picture, square, out));
+    for (i, (f, &square)) in faces.iter_mut().zip(squares).enumerate() {
+        f.ring.push(|out| cropper.level_into(picture, square, roll(i), out));
         oracle.step(f.ring.bytes(), &mut f.hidden, &mut f.logits).unwrap();
     }
 }
@@ -52,6 +57,7 @@ fn step_faces(
         .map(|(i, (f, &crop))| FaceStep {
             stream: i as u64,
             crop,
+            roll_rad: roll(i),
             ring: &mut f.ring,
             hidden: &mut f.hidden,
             logits: &mut f.logits,

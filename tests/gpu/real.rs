@@ -114,7 +114,8 @@ fn gpu_crops_agree_with_the_resampler_to_the_bit() {
             [-40.0, -30.0, 150.0],
             [1200.0, 650.0, 180.0],
         ] {
-            let mut faces = [FaceStep { stream: 1, crop, ring: &mut ring, hidden: &mut h, logits: &mut y }];
+            let mut faces =
+                [FaceStep { stream: 1, crop, roll_rad: 0.0, ring: &mut ring, hidden: &mut h, logits: &mut y }];
             engine.step_faces(&picture, &rule, &mut faces).unwrap();
             expected.push(|out| cropper.crop_into(&picture, crop, out));
             oracle.step(expected.bytes(), &mut h0, &mut y0).unwrap();

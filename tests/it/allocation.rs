@@ -80,7 +80,7 @@ impl Engine for ByPicture {
 impl FramePath for ByPicture {
     fn step_faces(&mut self, picture: &Gray, _: &CropRule, faces: &mut [FaceStep<'_>]) -> Result<()> {
         faces.iter_mut().try_for_each(|f| {
-            f.ring.push(|out| self.1.crop_into(picture, f.crop, out));
+            f.ring.push(|out| self.1.level_into(picture, f.crop, f.roll_rad, out));
             self.0.step(f.ring.bytes(), f.hidden, f.logits)
         })
     }
@@ -100,7 +100,8 @@ fn allocations_of_a_session(student: &Student, engine: &mut dyn Engine) -> u64 {
     let mut session = Session::new(&student.spec, rule, true);
     let picture = picture();
     let mut read = |i: u64| {
-        session.step(engine, &picture, square(i, 1), Duration::from_millis(40 * i)).unwrap();
+        // Level and rolled by turns.
+        session.step(engine, &picture, square(i, 1), 0.3 * (i % 2) as f32, Duration::from_millis(40 * i)).unwrap();
     };
     (0..4).for_each(&mut read);
     let before = allocations();
@@ -114,7 +115,7 @@ fn of_three_faces(student: &Student, engine: Box<dyn Engine>) -> u64 {
     let mut sessions: Vec<_> = (0..3).map(|_| Session::new(&student.spec, CropRule::FERPLUS, true)).collect();
     let picture = picture();
     let mut read = |i: u64| {
-        let faces = [1, 2, 3].map(|id| TrackedFace { id, square: square(i, id) });
+        let faces = [1, 2, 3].map(|id| TrackedFace { id, square: square(i, id), roll_rad: 0.3 * (i % 2) as f32 });
         let found = engines.step(&picture, &faces, &mut sessions, Duration::from_millis(40 * i)).unwrap();
         assert_eq!(found.estimates.len(), 3);
     };

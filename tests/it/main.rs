@@ -10,6 +10,7 @@ mod kernels;
 mod long_run;
 mod program;
 mod real_video;
+mod roll;
 #[cfg(feature = "train")]
 mod scoring;
 mod students;

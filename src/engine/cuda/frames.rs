@@ -1,4 +1,5 @@
-//! From a whole picture to logits: the crops are cut on the device, so that the picture is copied once.
+//! From a whole picture to logits: the crops are cut on the device, so that the picture is copied once. The crop of a rolled
+//! head is levelled by the host and sent alone.
 
 use super::device::Device;
 use super::engine::CudaEngine;
@@ -6,7 +7,7 @@ use super::slots::Found;
 use crate::engine::{FaceStep, FramePath, check_shape};
 use crate::error::{Error, Result};
 use crate::frame::Gray;
-use crate::preprocess::{Cropper, Taps};
+use crate::preprocess::{Cropper, Taps, Turn};
 use crate::spec::{CropRule, HEADS};
 use std::ops::Range;
 
@@ -54,7 +55,7 @@ impl<D: Device> CudaEngine<D> {
         for (i, face) in faces.iter().enumerate() {
             let usable = self.cropper.aim(picture, face.crop);
             let (columns, lines) = self.cropper.taps();
-            if usable && columns.per_output <= MOST_TAPS {
+            if usable && columns.per_output <= MOST_TAPS && Turn::of(face.roll_rad).is_none() {
                 let need = rows_of(lines, picture.height);
                 rows = Some(rows.map_or(need.clone(), |r| r.start.min(need.start)..r.end.max(need.end)));
                 self.add_cut(faces.len(), i, face)?;
@@ -89,7 +90,7 @@ impl<D: Device> CudaEngine<D> {
     /// Adds a face whose crop the host cuts: sent alone, or as a whole ring if it is the first.
     fn add_given(&mut self, picture: &Gray, i: usize, face: &FaceStep<'_>) -> Result<()> {
         let mut ring = face.ring.clone();
-        ring.push(|out| self.cropper.crop_into(picture, face.crop, out));
+        ring.push(|out| self.cropper.level_into(picture, face.crop, face.roll_rad, out));
         let place = self.slots.take(ring.bytes(), face.hidden, !face.ring.is_empty());
         if place.found == Found::New {
             self.send_stream(place.slot, ring.bytes(), face.hidden)?;
@@ -106,7 +107,7 @@ impl<D: Device> CudaEngine<D> {
         for (i, face) in faces.iter().enumerate() {
             let (result, crop) = self.places(base, faces.len(), i);
             if !self.inputs.is_cut(i) {
-                self.cropper.crop_into(picture, face.crop, &mut self.outputs[crop..crop + area]);
+                self.cropper.level_into(picture, face.crop, face.roll_rad, &mut self.outputs[crop..crop + area]);
             }
             let hidden = Self::floats(&self.outputs, result + 4 * HEADS, face.hidden.len());
             let crop = &self.outputs[crop..crop + area];

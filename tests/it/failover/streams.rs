@@ -38,6 +38,7 @@ fn face(frame: usize, k: usize) -> TrackedFace {
     TrackedFace {
         id: 1 + k as u32,
         square: [3.0 + 17.0 * k + 0.3 * i % 5.0, 4.0 + 2.0 * k, 20.0 + 3.5 * (i + k) % 7.0],
+        roll_rad: 0.2 * k,
     }
 }
 
@@ -59,8 +60,9 @@ pub fn by_reference(student: &Student, moments: &[Moment]) -> Vec<Vec<Bits>> {
     let mut engine = Reference::open(student).unwrap();
     let mut sessions = sessions(student, moments.iter().map(|m| m.1).max().unwrap_or(0));
     let mut read = |(i, &(time, n)): (usize, &Moment)| {
-        let one =
-            |(k, s): (usize, &mut Session)| bits(&s.step(&mut engine, &picture(i), face(i, k).square, time).unwrap());
+        let one = |(k, s): (usize, &mut Session)| {
+            bits(&s.step(&mut engine, &picture(i), face(i, k).square, face(i, k).roll_rad, time).unwrap())
+        };
         sessions[..n].iter_mut().enumerate().map(one).collect()
     };
     moments.iter().enumerate().map(&mut read).collect()
@@ -91,7 +93,7 @@ impl Run {
         let mut engine = Reference::open(&student()).unwrap();
         let (picture, face) = (picture(self.frame), face(self.frame, 0));
         self.frame += 1;
-        vec![bits(&self.sessions[0].step(&mut engine, &picture, face.square, time).unwrap())]
+        vec![bits(&self.sessions[0].step(&mut engine, &picture, face.square, face.roll_rad, time).unwrap())]
     }
 
     /// Reads every moment, lets background work end after each, and checks each frame against the reference; gives the
