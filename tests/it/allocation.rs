@@ -94,7 +94,7 @@ fn square(i: u64, face: u32) -> [f32; 3] {
     [60.0 + i as f32, 40.0 * face as f32, 90.0 + 11.0 * (i % 3) as f32]
 }
 
-/// Allocations of four readings, once four have warmed everything up.
+/// Allocations of six readings, once six have warmed everything up.
 fn allocations_of_a_session(student: &Student, engine: &mut dyn Engine) -> u64 {
     let rule = CropRule { size_px: student.spec.size_px, detail_px: 16, ..CropRule::FERPLUS };
     let mut session = Session::new(&student.spec, rule, true);
@@ -103,13 +103,13 @@ fn allocations_of_a_session(student: &Student, engine: &mut dyn Engine) -> u64 {
         // Level and rolled by turns.
         session.step(engine, &picture, square(i, 1), 0.3 * (i % 2) as f32, Duration::from_millis(40 * i)).unwrap();
     };
-    (0..4).for_each(&mut read);
+    (0..6).for_each(&mut read);
     let before = allocations();
-    (4..8).for_each(&mut read);
+    (6..12).for_each(&mut read);
     allocations() - before
 }
 
-/// Allocations of four frames after four others, each with three faces.
+/// Allocations of six frames after six others, each with three faces.
 fn of_three_faces(student: &Student, engine: Box<dyn Engine>) -> u64 {
     let mut engines = Failover::from(engine);
     let mut sessions: Vec<_> = (0..3).map(|_| Session::new(&student.spec, CropRule::FERPLUS, true)).collect();
@@ -119,9 +119,9 @@ fn of_three_faces(student: &Student, engine: Box<dyn Engine>) -> u64 {
         let found = engines.step(&picture, &faces, &mut sessions, Duration::from_millis(40 * i)).unwrap();
         assert_eq!(found.estimates.len(), 3);
     };
-    (0..4).for_each(&mut read);
+    (0..6).for_each(&mut read);
     let before = allocations();
-    (4..8).for_each(&mut read);
+    (6..12).for_each(&mut read);
     allocations() - before
 }
 

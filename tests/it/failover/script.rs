@@ -127,7 +127,7 @@ impl Scripted {
             self.device.entry(face.stream).or_insert_with(|| (face.ring.clone(), face.hidden.to_vec()));
         let mut cropper = Cropper::for_rule(rule);
         for ring in [&mut *ring, &mut *face.ring] {
-            ring.push(|out| cropper.crop_into(picture, face.crop, out));
+            ring.push(|out| cropper.level_into(picture, face.crop, face.roll_rad, out));
         }
         self.inner.step(ring.bytes(), hidden, face.logits)?;
         face.hidden.copy_from_slice(hidden);
