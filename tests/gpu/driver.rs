@@ -144,7 +144,11 @@ fn an_image_that_the_driver_refuses_is_an_error_with_its_words() {
 /// The program under the stand-in, with "compiled" kernels in a folder.
 fn program(kernels: &Path, args: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vaerr"));
-    command.args(args).env("LD_LIBRARY_PATH", whole()).env("VAERR_KERNELS", kernels).env_remove("VAERR_CUDA_DEVICE");
+    // The stand-in first, then where cargo put the libraries that the program links.
+    let others = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    let folders = std::iter::once(whole().into()).chain(std::env::split_paths(&others));
+    let folders = std::env::join_paths(folders).unwrap();
+    command.args(args).env("LD_LIBRARY_PATH", folders).env("VAERR_KERNELS", kernels).env_remove("VAERR_CUDA_DEVICE");
     let out = command.output().unwrap();
     format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr))
 }
