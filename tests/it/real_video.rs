@@ -12,7 +12,7 @@ fn read(video: &str) -> Vec<Value> {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("readings.jsonl");
     let o = program::vaerr()
-        .args(["run", "--engine", "reference", "--quiet", "--input"])
+        .args(["run", "--engine", "simd", "--quiet", "--input"])
         .arg(Path::new(&folder).join(video))
         .arg("--out")
         .arg(&out)
