@@ -1,5 +1,7 @@
 //! The CUDA kernels, run on the CPU by a shim, against the reference: to the bit.
 
+#[path = "../it/counting.rs"]
+mod counting;
 #[path = "../it/students.rs"]
 mod students;
 

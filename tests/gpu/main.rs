@@ -5,7 +5,8 @@
 #[path = "../it/students.rs"]
 mod students;
 
-mod allocation;
+#[path = "../it/counting.rs"]
+mod counting;
 mod driver;
 mod nvrtc;
 mod real;

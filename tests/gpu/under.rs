@@ -1,6 +1,6 @@
 //! What `driver.rs` runs under the stand-in driver, each in a process of its own.
 
-use crate::allocation::allocations;
+use crate::counting::allocations;
 use crate::students;
 use libloading::Library;
 use std::time::{Duration, Instant};

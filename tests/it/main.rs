@@ -4,6 +4,7 @@ mod allocation;
 mod bundle;
 mod capture;
 mod cli;
+mod counting;
 mod display;
 mod failover;
 mod kernels;
