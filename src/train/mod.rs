@@ -5,6 +5,7 @@ pub mod evaluate;
 pub mod export;
 pub mod fit;
 pub mod fold;
+pub mod full;
 pub mod loss;
 pub mod net;
 pub mod quantize;
