@@ -1,6 +1,7 @@
 //! The command line of `vaerr-train`; one file a subcommand, or a few that belong together.
 
 mod datasets;
+mod import;
 mod score;
 mod student;
 
@@ -23,6 +24,8 @@ enum Command {
     Quantize(student::Quantize),
     /// Measure a quantised run and write its model bundle.
     Export(student::Export),
+    /// Make one of our checkpoints from the SS-VAERR authors' PyTorch weights.
+    Import(import::ImportArgs),
     /// Annotated video data sets.
     #[command(subcommand)]
     Datasets(datasets::Datasets),
@@ -43,6 +46,7 @@ fn run(command: Command) -> Result<()> {
         Command::Roll(args) => args.run(),
         Command::Quantize(args) => args.run(),
         Command::Export(args) => args.run(),
+        Command::Import(args) => args.run(),
         Command::Datasets(command) => datasets::run(&command),
         Command::Score(args) => score::run(&args),
     }
