@@ -14,3 +14,4 @@ pub mod roll;
 pub mod roll_card;
 pub mod run;
 pub mod score;
+pub mod shards;
