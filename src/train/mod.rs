@@ -11,4 +11,5 @@ pub mod quantize;
 pub mod ridge;
 pub mod roll;
 pub mod roll_card;
+pub mod run;
 pub mod score;
