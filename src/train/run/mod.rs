@@ -3,7 +3,9 @@
 pub mod checkpoint;
 pub mod config;
 pub mod device;
+pub mod events;
 pub mod gradients;
+pub mod journal;
 pub mod method;
 pub mod ranks;
 pub mod statistics;
