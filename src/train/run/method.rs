@@ -53,7 +53,7 @@ impl Batch {
     pub fn write(&self, path: &Path) -> Result<()> {
         let failed = |e: &dyn std::fmt::Display| Error::io(format!("cannot be written: {e}")).at(path.display());
         let mut zip = zip::ZipWriter::new(std::fs::File::create(path).map_err(|e| failed(&e))?);
-        let mut start = |zip: &mut zip::ZipWriter<_>, name: &str| {
+        let start = |zip: &mut zip::ZipWriter<_>, name: &str| {
             zip.start_file(name, zip::write::SimpleFileOptions::default()).map_err(|e| failed(&e))
         };
         let (n, t, size) = (self.clips, self.frames, self.size_px);

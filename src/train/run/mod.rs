@@ -7,6 +7,8 @@ pub mod events;
 pub mod gradients;
 pub mod journal;
 pub mod method;
+#[cfg(feature = "mpi")]
+pub mod mpi;
 pub mod ranks;
 pub mod statistics;
 
