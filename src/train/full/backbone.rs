@@ -134,7 +134,7 @@ impl Backbone {
     }
 
     /// Trunk and global mean: `BT x width x h x w` -> `B x T x 8 width`.
-    fn pooled(&self, x: Tensor<4>, clips: usize, frames: usize) -> Tensor<3> {
+    pub(super) fn pooled(&self, x: Tensor<4>, clips: usize, frames: usize) -> Tensor<3> {
         let x = self.trunk.iter().fold(x, |x, block| block.forward(x));
         let [rows, channels, h, w] = x.dims();
         x.reshape([rows, channels, h * w]).mean_dim(2).reshape([clips, frames, channels])

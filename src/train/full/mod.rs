@@ -2,9 +2,12 @@
 
 pub mod backbone;
 pub mod gru;
+pub mod modes;
+pub mod partial;
 
 pub use backbone::Backbone;
 pub use gru::BiGru;
+pub use modes::FineTune;
 
 use super::net::{normal, uniform};
 use crate::error::{Error, Result};
