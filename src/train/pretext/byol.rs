@@ -3,9 +3,9 @@
 //! Two views of a clip; the online network predicts, from one view, what the target network makes of the other. The
 //! target is an exponential moving average of the online network and gets no gradient.
 
-use super::ema::{Ema, Momentum};
-use super::heads::{BnMlp, Pool, unit_rows, values};
-use super::views::{Normalise, ViewConfig, spans, views};
+use super::ema::{Ema, Momentum, fresh};
+use super::heads::{BnMlp, Pool, constant, unit_rows, values};
+use super::views::{Input, ViewConfig, spans, views};
 use super::{About, Encoder, Pretext, Setup, collapse};
 use crate::error::{Error, Result};
 use crate::render::Rng;
@@ -103,7 +103,7 @@ pub fn regression(prediction: Tensor<2>, projection: Tensor<2>) -> Tensor<1> {
 /// BYOL with its target network.
 pub struct Byol<E: Encoder = Backbone> {
     config: ByolConfig,
-    normalise: Normalise,
+    input: Input,
     target: Ema<Branch<E>>,
 }
 
@@ -112,9 +112,9 @@ impl<E: Encoder> Byol<E> {
     ///
     /// # Errors
     /// Settings that make no sense.
-    pub fn new(config: ByolConfig, normalise: Normalise, net: &ByolNet<E>) -> Result<Self> {
+    pub fn new(config: ByolConfig, input: Input, net: &ByolNet<E>) -> Result<Self> {
         config.validate()?;
-        Ok(Self { config, normalise, target: Ema::of(&net.online) })
+        Ok(Self { config, input, target: Ema::of(&net.online) })
     }
 
     /// The target's averaged weights.
@@ -123,14 +123,14 @@ impl<E: Encoder> Byol<E> {
     }
 
     /// Both views of every clip: first views, then second ones, `2 clips x T x H x W`.
-    fn pair(&self, batch: &Batch, rng: &mut Rng, device: &Device) -> Result<Tensor<4>> {
+    fn pair(&self, batch: &Batch, rng: &mut Rng) -> Result<Tensor<4>> {
         let config = &self.config.views;
         let first = spans(batch, config, rng)?;
         let second = match self.config.pool {
             Pool::Clip => spans(batch, config, rng)?,
             Pool::Frame => first.clone(),
         };
-        let pair = [first, second].map(|s| views(batch, config, &s, self.normalise, rng, device));
+        let pair = [first, second].map(|s| views(batch, config, &s, &self.input, rng));
         Ok(Tensor::cat(pair.to_vec(), 0))
     }
 
@@ -140,7 +140,8 @@ impl<E: Encoder> Byol<E> {
         let pool = self.config.pool;
         let projected = net.online.project(pair.clone(), pool);
         let predicted = net.predictor.forward(projected.clone());
-        let target = self.target.forward_copy().project(pair, pool).detach();
+        let target = self.target.forward_copy().project(fresh(pair), pool);
+        let target = constant(target, &predicted);
         let [rows, dims] = target.dims();
         let half = rows / 2;
         let swapped = Tensor::cat(vec![target.clone().narrow(0, half, half), target.narrow(0, 0, half)], 0);
@@ -160,7 +161,7 @@ impl Method for Byol {
     type Net = ByolNet<Backbone>;
 
     fn loss(&mut self, net: &Self::Net, batch: &Batch, at: At, rng: &mut Rng) -> Result<Loss> {
-        let pair = self.pair(batch, rng, &super::device_of(net))?;
+        let pair = self.pair(batch, rng)?;
         let mut loss = self.loss_of(net, pair)?;
         loss.terms.push(("momentum", self.config.momentum.at(at)));
         Ok(loss)
@@ -194,8 +195,8 @@ impl Pretext for Byol {
     fn build(config: ByolConfig, setup: Setup) -> Result<(Self, Self::Net)> {
         config.validate()?;
         let rng = &mut setup.head_rng();
-        let net = ByolNet::new(setup.backbone, setup.features, &config, rng, &setup.device);
-        Ok((Self::new(config, setup.normalise, &net)?, net))
+        let net = ByolNet::new(setup.backbone, setup.features, &config, rng, &setup.input.device);
+        Ok((Self::new(config, setup.input, &net)?, net))
     }
 }
 

@@ -4,14 +4,15 @@
 //! teacher gives to a large one. The teacher is an exponential moving average of the student; its outputs are centred
 //! and sharpened, which keeps it from collapsing either way.
 
-use super::ema::{self, Ema, Momentum};
-use super::heads::{Pool, linear, unit_rows, values};
-use super::views::{Normalise, ViewConfig, spans, views};
+use super::ema::{Ema, Momentum, fresh};
+use super::heads::{Pool, constant, linear, unit_rows, values};
+use super::views::{Input, ViewConfig, spans, views};
 use super::{About, Encoder, Pretext, Setup, collapse};
 use crate::error::{Error, Result};
 use crate::render::Rng;
 use crate::train::full::Backbone;
 use crate::train::net::normal;
+use crate::train::run::checkpoint::{load_net, save_net};
 use crate::train::run::{At, Batch, Loss, Method};
 use burn::module::{Module, Param};
 use burn::nn::Linear;
@@ -105,8 +106,7 @@ impl DinoConfig {
     /// The teacher's temperature at `at`.
     pub fn temperature(&self, at: At) -> f64 {
         let [from, to] = self.teacher_temperature;
-        let warm = self.warmup * at.steps as f64;
-        if (at.step as f64) < warm { from + (to - from) * at.step as f64 / warm } else { to }
+        if at.progress() < self.warmup { from + (to - from) * at.progress() / self.warmup } else { to }
     }
 }
 
@@ -191,7 +191,7 @@ struct Centre {
 /// DINO with its teacher.
 pub struct Dino<E: Encoder = Backbone> {
     config: DinoConfig,
-    normalise: Normalise,
+    input: Input,
     teacher: Ema<DinoNet<E>>,
     centre: Centre,
     /// Sum of the teacher's outputs since the last step, and their number.
@@ -211,12 +211,12 @@ impl<E: Encoder> Dino<E> {
     ///
     /// # Errors
     /// Settings that make no sense.
-    pub fn new(config: DinoConfig, normalise: Normalise, net: &DinoNet<E>) -> Result<Self> {
+    pub fn new(config: DinoConfig, input: Input, net: &DinoNet<E>) -> Result<Self> {
         config.validate()?;
         let teacher = Ema::of(net);
-        let device = super::device_of(teacher.module());
-        let centre = Centre { value: Param::from_tensor(Tensor::zeros([config.prototypes], &device)) };
-        Ok(Self { config, normalise, teacher, centre, seen: None })
+        let zeros = Tensor::zeros([config.prototypes], &input.device).without_autodiff();
+        let centre = Centre { value: Param::from_tensor(zeros) };
+        Ok(Self { config, input, teacher, centre, seen: None })
     }
 
     /// The teacher's averaged weights.
@@ -229,12 +229,12 @@ impl<E: Encoder> Dino<E> {
         self.centre.value.val()
     }
 
-    fn crops(&self, batch: &Batch, rng: &mut Rng, device: &Device) -> Result<Crops> {
+    fn crops(&self, batch: &Batch, rng: &mut Rng) -> Result<Crops> {
         let mut drawn = |config: &ViewConfig, count: usize| -> Result<Option<Tensor<4>>> {
             let mut all = Vec::with_capacity(count);
             for _ in 0..count {
                 let spans = spans(batch, config, rng)?;
-                all.push(views(batch, config, &spans, self.normalise, rng, device));
+                all.push(views(batch, config, &spans, &self.input, rng));
             }
             Ok((count > 0).then(|| Tensor::cat(all, 0)))
         };
@@ -244,16 +244,14 @@ impl<E: Encoder> Dino<E> {
 
     fn loss_of(&mut self, net: &DinoNet<E>, crops: Crops, at: At) -> Result<Loss> {
         let frozen = at.epoch < self.config.frozen_epochs;
-        let outputs = self.teacher.forward_copy().logits(crops.global.clone(), true).inner();
+        let outputs = self.teacher.forward_copy().logits(fresh(crops.global.clone()), true).without_autodiff();
         let temperature = self.config.temperature(at);
         let centred = outputs.clone() - self.centre().unsqueeze();
         let teacher = activation::softmax(centred / temperature, 1);
         self.see(outputs);
-        let student = |clips| {
-            activation::log_softmax(net.logits(clips, frozen) / self.config.student_temperature, 1)
-        };
+        let student = |clips| activation::log_softmax(net.logits(clips, frozen) / self.config.student_temperature, 1);
         let (global, local) = (student(crops.global), crops.local.map(student));
-        let total = cross_entropy(Tensor::from_inner(teacher.clone()), global, local);
+        let total = cross_entropy(constant(teacher.clone(), &global), global, local);
         Ok(Loss { terms: self.terms(teacher, &total, temperature)?, total })
     }
 
@@ -295,7 +293,7 @@ impl Method for Dino {
     type Net = DinoNet<Backbone>;
 
     fn loss(&mut self, net: &Self::Net, batch: &Batch, at: At, rng: &mut Rng) -> Result<Loss> {
-        let crops = self.crops(batch, rng, &super::device_of(net))?;
+        let crops = self.crops(batch, rng)?;
         let mut loss = self.loss_of(net, crops, at)?;
         loss.terms.push(("momentum", self.config.momentum.at(at)));
         Ok(loss)
@@ -307,12 +305,12 @@ impl Method for Dino {
 
     fn save(&self, folder: &Path) -> Result<()> {
         self.teacher.save(&folder.join("teacher.bpk"))?;
-        ema::save(&self.centre, &folder.join("centre.bpk"))
+        save_net(&self.centre, &folder.join("centre.bpk"))
     }
 
     fn load(&mut self, folder: &Path) -> Result<()> {
         self.teacher.load(&folder.join("teacher.bpk"))?;
-        self.centre = ema::load(self.centre.clone(), &folder.join("centre.bpk"))?;
+        self.centre = load_net(self.centre.clone(), &folder.join("centre.bpk"))?;
         self.seen = None;
         Ok(())
     }
@@ -333,8 +331,8 @@ impl Pretext for Dino {
     fn build(config: DinoConfig, setup: Setup) -> Result<(Self, Self::Net)> {
         config.validate()?;
         let rng = &mut setup.head_rng();
-        let net = DinoNet::new(setup.backbone, setup.features, &config, rng, &setup.device);
-        Ok((Self::new(config, setup.normalise, &net)?, net))
+        let net = DinoNet::new(setup.backbone, setup.features, &config, rng, &setup.input.device);
+        Ok((Self::new(config, setup.input, &net)?, net))
     }
 }
 

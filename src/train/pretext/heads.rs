@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 /// Uniform weights within `1 / sqrt(inputs)`, as PyTorch draws them.
 pub fn linear(inputs: usize, outputs: usize, rng: &mut Rng, device: &Device) -> Linear {
     let limit = 1.0 / (inputs as f64).sqrt();
-    Linear { weight: uniform([inputs, outputs], limit, rng, device), bias: Some(uniform([outputs], limit, rng, device)) }
+    Linear {
+        weight: uniform([inputs, outputs], limit, rng, device),
+        bias: Some(uniform([outputs], limit, rng, device)),
+    }
 }
 
 /// Linear, BatchNorm, ReLU, Linear: BYOL's projector and predictor (arXiv 2006.07733, section 3.3).
@@ -62,6 +65,15 @@ impl Pool {
 pub fn unit_rows(x: Tensor<2>) -> Tensor<2> {
     let length = (x.clone().square().sum_dim(1) + 1e-12).sqrt();
     x / length
+}
+
+/// A tensor without history, to stand beside `other` in one expression.
+pub(super) fn constant<const D: usize, const E: usize>(x: Tensor<D>, other: &Tensor<E>) -> Tensor<D> {
+    let x = x.without_autodiff();
+    match other.gradient_checkpointing_strategy() {
+        Some(strategy) => x.autodiff().with_gradient_checkpointing_strategy(strategy),
+        None => x,
+    }
 }
 
 /// A tensor's values on the host.

@@ -4,7 +4,7 @@
 use super::conformer::{Conformer, ConformerConfig};
 use super::heads::{linear, values};
 use super::standard::{Standard, Statistics};
-use super::views::{Normalise, Span, ViewConfig, spans, views};
+use super::views::{Input, Span, ViewConfig, spans, views};
 use super::{About, Encoder, Pretext, Setup, collapse};
 use crate::error::{Error, Result};
 use crate::render::Rng;
@@ -12,7 +12,7 @@ use crate::train::full::Backbone;
 use crate::train::run::{At, Batch, Loss, Method};
 use burn::module::Module;
 use burn::nn::Linear;
-use burn::tensor::{Tensor, TensorData, activation};
+use burn::tensor::{Device, Tensor, TensorData, activation};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -30,12 +30,7 @@ pub struct LiraConfig {
 
 impl Default for LiraConfig {
     fn default() -> Self {
-        Self {
-            conformer: ConformerConfig::default(),
-            hidden: 256,
-            statistics: None,
-            views: ViewConfig::mild(80),
-        }
+        Self { conformer: ConformerConfig::default(), hidden: 256, statistics: None, views: ViewConfig::mild(80) }
     }
 }
 
@@ -75,7 +70,7 @@ impl<E: Encoder> LiraNet<E> {
         [features, audio]: [usize; 2],
         config: &LiraConfig,
         rng: &mut Rng,
-        device: &burn::tensor::Device,
+        device: &Device,
     ) -> Self {
         Self {
             backbone,
@@ -94,7 +89,7 @@ impl<E: Encoder> LiraNet<E> {
 /// LiRA with the statistics of its targets.
 pub struct Lira<E: Encoder = Backbone> {
     config: LiraConfig,
-    normalise: Normalise,
+    input: Input,
     standard: Standard,
     encoder: std::marker::PhantomData<fn(E)>,
 }
@@ -119,13 +114,13 @@ impl<E: Encoder> Lira<E> {
     ///
     /// # Errors
     /// Settings that make no sense, or statistics of other dimensions.
-    pub fn new(config: LiraConfig, normalise: Normalise, audio: usize) -> Result<Self> {
+    pub fn new(config: LiraConfig, input: Input, audio: usize) -> Result<Self> {
         config.validate()?;
         let standard = match &config.statistics {
             Some(given) => Standard::given(given, audio)?,
             None => Standard::running(audio),
         };
-        Ok(Self { config, normalise, standard, encoder: std::marker::PhantomData })
+        Ok(Self { config, input, standard, encoder: std::marker::PhantomData })
     }
 
     /// The targets of the frames that the views take; running statistics take them in first.
@@ -188,7 +183,7 @@ impl Method for Lira {
     fn loss(&mut self, net: &Self::Net, batch: &Batch, _: At, rng: &mut Rng) -> Result<Loss> {
         let spans = spans(batch, &self.config.views, rng)?;
         let targets = self.targets(batch, &spans)?;
-        let clips = views(batch, &self.config.views, &spans, self.normalise, rng, &super::device_of(net));
+        let clips = views(batch, &self.config.views, &spans, &self.input, rng);
         self.loss_of(net, clips, targets)
     }
 
@@ -221,9 +216,9 @@ impl Pretext for Lira {
                 .remedy("pretext lira needs shards made with --audio; byol and dino need none")
         })?;
         let rng = &mut setup.head_rng();
-        let method = Self::new(config, setup.normalise, audio)?;
-        let net =
-            LiraNet::new(setup.backbone, [setup.features, audio], &method.config, rng, &setup.device);
+        let method = Self::new(config, setup.input, audio)?;
+        let sizes = [setup.features, audio];
+        let net = LiraNet::new(setup.backbone, sizes, &method.config, rng, &method.input.device);
         Ok((method, net))
     }
 }

@@ -18,6 +18,15 @@ pub struct Normalise {
 }
 
 impl Normalise {
+    /// # Errors
+    /// If the deviation is not above 0.
+    pub fn validate(&self) -> Result<()> {
+        if self.mean.is_finite() && self.std.is_finite() && self.std > 0.0 {
+            return Ok(());
+        }
+        Err(Error::usage(format!("pixels: mean {} and std {}, expected numbers, std above 0", self.mean, self.std)))
+    }
+
     /// The network's input for a grey level.
     pub fn level(&self, level: u8) -> f32 {
         (f32::from(level) / 255.0 - self.mean) / self.std
@@ -203,10 +212,8 @@ impl ViewConfig {
             step[0] = -step[0];
         }
         let grid = fine * self.size_px;
-        let all: Vec<Tap> = Warp { centre, step, roll }
-            .points(grid)
-            .map(|point| Tap::new(point, picture_px, picture_px))
-            .collect();
+        let all: Vec<Tap> =
+            Warp { centre, step, roll }.points(grid).map(|point| Tap::new(point, picture_px, picture_px)).collect();
         if fine == 1 {
             return all;
         }
@@ -314,19 +321,20 @@ impl View {
     }
 }
 
+/// What views become to be a network's input.
+#[derive(Debug, Clone)]
+pub struct Input {
+    pub normalise: Normalise,
+    /// Where the network is.
+    pub device: Device,
+}
+
 /// One view of every clip, clip `i` over `spans[i]`, in parallel: `clips x frames x size x size`.
 ///
 /// The spans are all of one length.
-pub fn views(
-    batch: &Batch,
-    config: &ViewConfig,
-    spans: &[Span],
-    normalise: Normalise,
-    rng: &mut Rng,
-    device: &Device,
-) -> Tensor<4> {
+pub fn views(batch: &Batch, config: &ViewConfig, spans: &[Span], input: &Input, rng: &mut Rng) -> Tensor<4> {
     let frames = spans.first().map_or(0, |s| s.frames);
-    let drawn: Vec<View> = spans.iter().map(|_| config.draw(batch.size_px, frames, normalise, rng)).collect();
+    let drawn: Vec<View> = spans.iter().map(|_| config.draw(batch.size_px, frames, input.normalise, rng)).collect();
     let (area, size) = (batch.size_px * batch.size_px, config.size_px);
     let mut out = vec![0.0; spans.len() * frames * size * size];
     let clips = batch.video.par_chunks_exact(batch.frames * area);
@@ -337,7 +345,7 @@ pub fn views(
             }
         },
     );
-    Tensor::from_data(TensorData::new(out, [spans.len(), frames, size, size]), device)
+    Tensor::from_data(TensorData::new(out, [spans.len(), frames, size, size]), &input.device)
 }
 
 /// A span for every clip of a batch.
@@ -347,3 +355,6 @@ pub fn views(
 pub fn spans(batch: &Batch, config: &ViewConfig, rng: &mut Rng) -> Result<Vec<Span>> {
     (0..batch.clips).map(|_| config.span(batch.frames, rng)).collect()
 }
+
+#[cfg(test)]
+mod tests;
