@@ -14,7 +14,7 @@
 //! | 10 | as 9, with + MSE |
 //!
 //! All terms are over the labelled frames of the batch; a frame without a label in a dimension enters none of that
-//! dimension's terms (`frames_without_a_label_do_not_matter`). The terms themselves are described in [`terms`], the bins in [`Bins`].
+//! dimension's terms (`frames_without_a_label_do_not_matter`). [`terms`] describes the terms, [`Bins`] the bins.
 //!
 //! What the authors' code gets wrong, what is done here, and the test that tells the two apart:
 //!
