@@ -3,12 +3,14 @@
 pub mod data;
 pub mod evaluate;
 pub mod export;
+pub mod finetune;
 pub mod fit;
 pub mod fold;
 pub mod full;
 pub mod loss;
 pub mod net;
 pub mod pretext;
+pub mod pretrain;
 pub mod quantize;
 pub mod ridge;
 pub mod roll;

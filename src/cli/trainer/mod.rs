@@ -3,6 +3,7 @@
 mod datasets;
 mod score;
 mod student;
+mod training;
 
 use super::print_text as print;
 use crate::{Error, Result};
@@ -23,6 +24,12 @@ enum Command {
     Quantize(student::Quantize),
     /// Measure a quantised run and write its model bundle.
     Export(student::Export),
+    /// Pre-train the full model's backbone on shards, without labels.
+    Pretrain(training::Pretrain),
+    /// Fine-tune the full model on labelled shards.
+    Finetune(training::FineTune),
+    /// Read a split of shards with a fine-tuned full model.
+    Predict(training::Predict),
     /// Annotated video data sets.
     #[command(subcommand)]
     Datasets(datasets::Datasets),
@@ -43,6 +50,9 @@ fn run(command: Command) -> Result<()> {
         Command::Roll(args) => args.run(),
         Command::Quantize(args) => args.run(),
         Command::Export(args) => args.run(),
+        Command::Pretrain(args) => args.run(&stop),
+        Command::Finetune(args) => args.run(&stop),
+        Command::Predict(args) => args.run(),
         Command::Datasets(command) => datasets::run(&command),
         Command::Score(args) => score::run(&args),
     }
