@@ -1,6 +1,7 @@
 //! The command line of `vaerr-train`; one file a subcommand, or a few that belong together.
 
 mod datasets;
+mod import;
 mod score;
 mod student;
 mod training;
@@ -30,6 +31,8 @@ enum Command {
     Finetune(training::FineTune),
     /// Read a split of shards with a fine-tuned full model.
     Predict(training::Predict),
+    /// Make one of our checkpoints from the SS-VAERR authors' PyTorch weights.
+    Import(import::ImportArgs),
     /// Annotated video data sets.
     #[command(subcommand)]
     Datasets(datasets::Datasets),
@@ -53,6 +56,7 @@ fn run(command: Command) -> Result<()> {
         Command::Pretrain(args) => args.run(&stop),
         Command::Finetune(args) => args.run(&stop),
         Command::Predict(args) => args.run(),
+        Command::Import(args) => args.run(),
         Command::Datasets(command) => datasets::run(&command),
         Command::Score(args) => score::run(&args),
     }

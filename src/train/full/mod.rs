@@ -4,6 +4,7 @@ pub mod backbone;
 pub mod gru;
 pub mod modes;
 pub mod partial;
+pub mod pth;
 
 pub use backbone::Backbone;
 pub use gru::BiGru;
