@@ -24,8 +24,11 @@ const PANEL_PX: u32 = 460;
 /// Of a letter of a label, a little more than fonts need.
 const LETTER_PX: u32 = 8;
 
+/// After the last colour they come again, darker.
 fn colour(row: usize) -> RGBColor {
-    COLOURS[row % COLOURS.len()]
+    let RGBColor(r, g, b) = COLOURS[row % COLOURS.len()];
+    let darker = |v: u8| if row / COLOURS.len() % 2 == 1 { v / 2 } else { v };
+    RGBColor(darker(r), darker(g), darker(b))
 }
 
 fn failed(e: impl std::fmt::Display) -> Error {
@@ -132,6 +135,7 @@ fn lines(area: &Area, rows: &[&str], cells: &[&Cell], d: usize) -> Result<()> {
     let (_, last) = ends(points().map(|p| p.step as f64));
     let mut chart = ChartBuilder::on(area)
         .margin_right(14)
+        .margin_left(14)
         .x_label_area_size(40)
         .y_label_area_size(56)
         .build_cartesian_2d(0.0..last.max(1.0), low.min(0.0) - 0.02..high.max(0.0) + 0.02)

@@ -183,7 +183,9 @@ fn scores(cell: &Cell) -> Result<Score> {
         cell.videos.iter().map(|v| (v.video.clone(), track(v))).collect()
     };
     let subjects: Subjects = cell.videos.iter().filter_map(|v| Some((v.video.clone(), v.subject.clone()?))).collect();
-    let options = ScoreOptions { align: Align::Rows, missing: Missing::Drop, ..ScoreOptions::default() };
+    // Of videos of one frame, whose times say nothing.
+    let fps = cell.videos.first().map(|v| v.fps);
+    let options = ScoreOptions { align: Align::Rows, missing: Missing::Drop, fps, ..ScoreOptions::default() };
     score(&tracks(|v| &v.predicted), &tracks(|v| &v.labels), &subjects, &options)
 }
 

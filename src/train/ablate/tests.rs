@@ -151,7 +151,8 @@ fn a_grid_is_resumed_from_the_cells_that_are_there() {
 fn results_that_are_not_sound_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let grid = Grid::open(dir.path(), about(&["a"], &[1])).unwrap();
-    let changes: [(fn(&mut Cell), &str); 8] = [
+    type Change = fn(&mut Cell);
+    let changes: [(Change, &str); 8] = [
         (|c| c.videos[0].predicted[5][1] = NAN, "v0: the prediction of frame 5 is [0.0, NaN]: the training diverged"),
         (|c| c.videos[1].labels[2][0] = -5.0, "v1: the label of frame 2"),
         (|c| c.videos[2].fps = 0.0, "v2: 0 frames a second"),
