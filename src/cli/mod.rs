@@ -8,6 +8,8 @@ mod kernels;
 mod models;
 mod run;
 pub mod targets;
+#[cfg(feature = "train")]
+pub mod trainer;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Bundle, Precision};
