@@ -8,6 +8,7 @@ pub mod fold;
 pub mod full;
 pub mod loss;
 pub mod net;
+pub mod prepare;
 pub mod pretext;
 pub mod quantize;
 pub mod ridge;
