@@ -10,6 +10,7 @@ pub mod fold;
 pub mod full;
 pub mod loss;
 pub mod net;
+pub mod prepare;
 pub mod pretext;
 pub mod pretrain;
 pub mod quantize;

@@ -27,7 +27,8 @@ pub use index::{Index, Pixels, Shard};
 pub use reader::{Reader, Stream};
 pub use writer::{Writer, WriterConfig};
 
-pub(crate) use codec::{Located, append, scan};
+pub(crate) use codec::{append, scan};
+pub(crate) use index::replace;
 
 use super::data::record::Split;
 use crate::error::{Error, Result};
