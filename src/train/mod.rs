@@ -12,3 +12,4 @@ pub mod ridge;
 pub mod roll;
 pub mod roll_card;
 pub mod score;
+pub mod shards;

@@ -2,6 +2,7 @@
 
 pub mod augment;
 pub mod ferplus;
+pub mod npy;
 pub mod record;
 pub mod rendered;
 pub mod resample;
