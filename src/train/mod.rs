@@ -1,5 +1,6 @@
 //! Layer 5: the trainer. Nothing below imports it.
 
+pub mod corpus;
 pub mod data;
 pub mod evaluate;
 pub mod export;

@@ -99,7 +99,7 @@ impl Film {
     /// The compression fails.
     pub fn picture(&self, i: usize, head: &mut dyn Head) -> Result<Picture> {
         let t = i as f64 / self.fps;
-        let face = self.scene.found(self.place.face_box(self.pose(t)), t);
+        let face = self.scene.found(self.face_box(t, head), t);
         let crop = self.rule.square(face);
         let corner = |v: f32| ((v - 2.0) / 8.0).floor() as i64 * 8;
         let (left, top) = (corner(crop[0]), corner(crop[1]));
@@ -111,6 +111,15 @@ impl Film {
         let mut rng = Rng::new(self.seed, 1 << 20 | i as u64);
         self.scene.camera.take(&mut gray, self.scene.glow(t), &mut rng)?;
         Ok(Picture { gray, crop: [crop[0] - left as f32, crop[1] - top as f32, crop[2]] })
+    }
+
+    /// The face box of `t` seconds. On a head turned far, a box for nearly frontal heads lags behind the features, so it is
+    /// moved half of the way to the eyes.
+    fn face_box(&self, t: f64, head: &dyn Head) -> [f32; 3] {
+        let pose = self.pose(t);
+        let [x, y, side] = self.place.face_box(pose);
+        let eyes = head.anchors(pose, &self.place).eyes;
+        [0.5 * (x + 0.5 * (eyes[0][0] + eyes[1][0]) - 0.5 * side), y, side]
     }
 
     /// What falls on the sensor while the shutter is open.
