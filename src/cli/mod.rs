@@ -10,6 +10,8 @@ mod models;
 pub mod render;
 mod run;
 pub mod targets;
+#[cfg(feature = "train")]
+pub mod trainer;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Bundle, Precision};

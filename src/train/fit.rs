@@ -3,7 +3,7 @@
 use super::data::augment::Augment;
 use super::data::ferplus::{self, Still};
 use super::data::rendered::{self, Clip};
-use super::loss::{Targets, loss6};
+use super::loss::{Bins, Recipe, Targets};
 use super::net::StudentNet;
 use crate::error::{Error, Result};
 use crate::face::{CropRuleFit, SeetaDetector, crop_rule_from};
@@ -139,7 +139,7 @@ impl Fitter<'_> {
     }
 
     /// Loss of one step; everything random comes from `rng`.
-    fn loss(&self, net: &StudentNet, stills: &[&Still], rng: &mut Rng) -> Tensor<1> {
+    fn loss(&self, net: &StudentNet, stills: &[&Still], rng: &mut Rng) -> Result<Tensor<1>> {
         let (config, spec) = (self.config, &self.spec);
         let area = spec.size_px * spec.size_px;
         let (n, frames) = (stills.len(), config.clip_frames);
@@ -178,7 +178,8 @@ impl Fitter<'_> {
                 targets.extend(clip_labels.iter().map(|l| l[t]));
             }
         }
-        loss6(&Tensor::cat(logits, 0), &Targets::new(&targets, &self.device))
+        let targets = Targets::new(&targets, &[Bins::Equal, Bins::Equal], &self.device)?;
+        Ok(Recipe::numbered(6)?.loss(&Tensor::cat(logits, 0), &targets)?.total)
     }
 
     /// CCC of (arousal, valence) on stills seen for six steps, with the runtime's own crop.
@@ -343,7 +344,7 @@ pub fn fit(config: &FitConfig, paths: &FitPaths, resume: bool, stop: &AtomicBool
             }
             let step = epoch * steps_per_epoch + i;
             let stills: Vec<&Still> = batch.iter().map(|&k| &train[k]).collect();
-            let loss = fitter.loss(&net, &stills, &mut Rng::new(config.seed, 1 << 40 | step as u64));
+            let loss = fitter.loss(&net, &stills, &mut Rng::new(config.seed, 1 << 40 | step as u64))?;
             let value = f64::from(loss.clone().into_scalar::<f32>());
             if !value.is_finite() {
                 return Err(Error::input(format!("the loss is {value} at step {step}")).remedy("lower --learning-rate"));

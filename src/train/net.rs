@@ -30,11 +30,18 @@ fn drawn<const D: usize>(shape: [usize; D], mut draw: impl FnMut() -> f32, devic
     Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), device))
 }
 
-fn normal<const D: usize>(shape: [usize; D], std: f64, rng: &mut Rng, device: &Device) -> Param<Tensor<D>> {
+/// Normal draws of mean 0.
+pub(super) fn normal<const D: usize>(shape: [usize; D], std: f64, rng: &mut Rng, device: &Device) -> Param<Tensor<D>> {
     drawn(shape, || std as f32 * rng.normal(), device)
 }
 
-fn uniform<const D: usize>(shape: [usize; D], limit: f64, rng: &mut Rng, device: &Device) -> Param<Tensor<D>> {
+/// Uniform draws in `[-limit, limit)`.
+pub(super) fn uniform<const D: usize>(
+    shape: [usize; D],
+    limit: f64,
+    rng: &mut Rng,
+    device: &Device,
+) -> Param<Tensor<D>> {
     drawn(shape, || rng.range(-limit as f32, limit as f32), device)
 }
 

@@ -58,23 +58,82 @@ impl Augment {
     }
 }
 
+/// An affine map from a view's pixel grid onto a picture.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Warp {
+    /// Where the view's centre lies, in picture pixels from the upper left corner.
+    pub centre: [f32; 2],
+    /// Picture pixels from one view pixel to the next, along a row and along a column; a negative first one flips.
+    pub step: [f32; 2],
+    /// Roll in radians.
+    pub roll: f32,
+}
+
+impl Warp {
+    /// Where each pixel of a view of `size_px` a side is taken, row by row, in units where 0 is the first pixel's middle.
+    pub fn points(&self, size_px: usize) -> impl Iterator<Item = [f32; 2]> {
+        let (sin, cos) = self.roll.sin_cos();
+        let half = size_px as f32 / 2.0;
+        let Self { centre, step, .. } = *self;
+        (0..size_px * size_px).map(move |k| {
+            let u = ((k % size_px) as f32 + 0.5 - half) * step[0];
+            let v = ((k / size_px) as f32 + 0.5 - half) * step[1];
+            [centre[0] + cos * u - sin * v - 0.5, centre[1] + sin * u + cos * v - 0.5]
+        })
+    }
+}
+
+/// The four pixels around a point and where it lies between them; beyond the picture its edge is repeated.
+#[derive(Debug, Clone, Copy)]
+pub struct Tap {
+    corners: [u32; 4],
+    fraction: [f32; 2],
+}
+
+impl Tap {
+    /// Of a point as [`Warp::points`] gives it.
+    pub fn new([x, y]: [f32; 2], width: usize, height: usize) -> Self {
+        let (x0, y0) = (x.floor(), y.floor());
+        let at = |dx: i64, dy: i64| {
+            let c = (x0 as i64 + dx).clamp(0, width as i64 - 1) as usize;
+            let r = (y0 as i64 + dy).clamp(0, height as i64 - 1) as usize;
+            (r * width + c) as u32
+        };
+        Self { corners: [at(0, 0), at(1, 0), at(0, 1), at(1, 1)], fraction: [x - x0, y - y0] }
+    }
+
+    /// The bilinear value in a picture of the size given to [`Tap::new`].
+    pub fn read(&self, picture: &[u8]) -> f32 {
+        let [a, b, c, d] = self.corners.map(|i| f32::from(picture[i as usize]));
+        let [fx, fy] = self.fraction;
+        let top = a * (1.0 - fx) + b * fx;
+        let bottom = c * (1.0 - fx) + d * fx;
+        top * (1.0 - fy) + bottom * fy
+    }
+}
+
+/// What each grey level becomes: gamma, then contrast about the middle, then brightness in levels.
+pub fn tone(gamma: f32, contrast: f32, brightness: f32) -> [u8; 256] {
+    std::array::from_fn(|v| {
+        let g = 255.0 * (v as f32 / 255.0).powf(gamma);
+        ((g - 128.0) * contrast + 128.0 + brightness).round().clamp(0.0, 255.0) as u8
+    })
+}
+
 impl View {
     /// The square `[x, y, side]` seen through this view, `size_px` a side, bilinear, edge repeated.
     ///
     /// With no roll this samples where `preprocess::Cropper` does when it enlarges.
     pub fn apply(&self, image: &Gray, [x, y, side]: [f32; 3], size_px: usize, rng: &mut Rng, out: &mut [u8]) {
-        let (sin, cos) = self.roll.sin_cos();
         let scale = side * self.zoom / size_px as f32;
-        let centre = [x + (0.5 + self.shift[0]) * side, y + (0.5 + self.shift[1]) * side];
-        let half = size_px as f32 / 2.0;
-        let curve = self.curve();
-        for (j, row) in out.chunks_exact_mut(size_px).enumerate() {
-            for (i, o) in row.iter_mut().enumerate() {
-                let u = (i as f32 + 0.5 - half) * if self.flip { -scale } else { scale };
-                let v = (j as f32 + 0.5 - half) * scale;
-                let at = [centre[0] + cos * u - sin * v - 0.5, centre[1] + sin * u + cos * v - 0.5];
-                *o = curve[bilinear(image, at) as usize];
-            }
+        let warp = Warp {
+            centre: [x + (0.5 + self.shift[0]) * side, y + (0.5 + self.shift[1]) * side],
+            step: [if self.flip { -scale } else { scale }, scale],
+            roll: self.roll,
+        };
+        let curve = tone(self.gamma, self.contrast, self.brightness);
+        for (o, point) in out.iter_mut().zip(warp.points(size_px)) {
+            *o = curve[Tap::new(point, image.width, image.height).read(&image.data).round() as usize];
         }
         if self.noise > 0.0 {
             for o in out.iter_mut() {
@@ -87,26 +146,6 @@ impl View {
             }
         }
     }
-
-    fn curve(&self) -> [u8; 256] {
-        std::array::from_fn(|v| {
-            let g = 255.0 * (v as f32 / 255.0).powf(self.gamma);
-            ((g - 128.0) * self.contrast + 128.0 + self.brightness).round().clamp(0.0, 255.0) as u8
-        })
-    }
-}
-
-fn bilinear(image: &Gray, [x, y]: [f32; 2]) -> u8 {
-    let (x0, y0) = (x.floor(), y.floor());
-    let (fx, fy) = (x - x0, y - y0);
-    let at = |dx: i64, dy: i64| {
-        let c = (x0 as i64 + dx).clamp(0, image.width as i64 - 1) as usize;
-        let r = (y0 as i64 + dy).clamp(0, image.height as i64 - 1) as usize;
-        f32::from(image.data[r * image.width + c])
-    };
-    let top = at(0, 0) * (1.0 - fx) + at(1, 0) * fx;
-    let bottom = at(0, 1) * (1.0 - fx) + at(1, 1) * fx;
-    (top * (1.0 - fy) + bottom * fy).round() as u8
 }
 
 #[cfg(test)]

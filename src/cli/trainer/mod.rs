@@ -1,0 +1,61 @@
+//! The command line of `vaerr-train`; one file a subcommand, or a few that belong together.
+
+mod datasets;
+mod score;
+mod student;
+
+use super::print_text as print;
+use crate::{Error, Result};
+use clap::Parser;
+use std::process::ExitCode;
+
+/// Trains, quantises and exports students for `vaerr`.
+#[derive(Parser)]
+#[command(name = "vaerr-train", version, max_term_width = 100)]
+enum Command {
+    /// Train a student from scratch on FER+ and rendered clips.
+    Fit(student::Fit),
+    /// Measure the crop rule of a split: how a detector's box must be enlarged and moved to give the split's framing.
+    CropRule(student::CropRule),
+    /// Train the estimator of head roll and measure it; writes weights.bin and card.md.
+    Roll(student::Roll),
+    /// Fold a run's best network, calibrate it and make it int8.
+    Quantize(student::Quantize),
+    /// Measure a quantised run and write its model bundle.
+    Export(student::Export),
+    /// Annotated video data sets.
+    #[command(subcommand)]
+    Datasets(datasets::Datasets),
+    /// Score predictions of any system against labels.
+    Score(score::Args),
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value).map_err(|e| Error::io("cannot be written as JSON").caused_by(e))?;
+    print(&(text + "\n"))
+}
+
+fn run(command: Command) -> Result<()> {
+    let stop = super::interruptible()?;
+    match command {
+        Command::Fit(args) => args.run(&stop),
+        Command::CropRule(args) => args.run(),
+        Command::Roll(args) => args.run(),
+        Command::Quantize(args) => args.run(),
+        Command::Export(args) => args.run(),
+        Command::Datasets(command) => datasets::run(&command),
+        Command::Score(args) => score::run(&args),
+    }
+}
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
+    match run(Command::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("vaerr-train: {e}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! `vaerr-train fit`, `quantize` and `export`: the student from stills and rendered clips; `crop-rule` and `roll`.
+
+use super::print;
+use crate::Result;
+use crate::train::export;
+use crate::train::fit::{self, FitConfig, FitPaths};
+use crate::train::roll::{self, RollConfig};
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+
+#[derive(clap::Args)]
+pub(super) struct Fit {
+    /// FER+ training split: folder or zip in the FERPlus layout.
+    #[arg(long)]
+    train: PathBuf,
+    /// Folder for checkpoints and metrics.jsonl.
+    #[arg(long)]
+    run: PathBuf,
+    /// Continue the run from its last whole epoch.
+    #[arg(long)]
+    resume: bool,
+    /// Start from the best network of this finished run (same seed), instead of from scratch.
+    #[arg(long, conflicts_with = "resume")]
+    start_from: Option<PathBuf>,
+    #[arg(long, default_value_t = FitConfig::default().epochs)]
+    epochs: usize,
+    #[arg(long, default_value_t = FitConfig::default().seed)]
+    seed: u64,
+    /// Peak learning rate.
+    #[arg(long, default_value_t = FitConfig::default().learning_rate)]
+    learning_rate: f64,
+    /// Use at most this many training pictures; 0 for all.
+    #[arg(long, default_value_t = 0)]
+    limit: usize,
+}
+
+impl Fit {
+    pub(super) fn run(self, stop: &AtomicBool) -> Result<()> {
+        let Self { train, run, resume, start_from, epochs, seed, learning_rate, limit } = self;
+        let config = FitConfig { epochs, seed, learning_rate, limit, ..FitConfig::default() };
+        let done = fit::fit(&config, &FitPaths { train, run, start_from }, resume, stop)?;
+        print(&format!("best epoch {} of {}: held-out mean CCC {:.4}\n", done.best_epoch, done.epochs, done.best_ccc))
+    }
+}
+
+#[derive(clap::Args)]
+pub(super) struct CropRule {
+    /// FER+ training split: folder or zip.
+    #[arg(long)]
+    train: PathBuf,
+    /// Pictures shown to the detector, drawn at random by --seed.
+    #[arg(long, default_value_t = 800)]
+    pictures: usize,
+    #[arg(long, default_value_t = FitConfig::default().seed)]
+    seed: u64,
+}
+
+impl CropRule {
+    pub(super) fn run(&self) -> Result<()> {
+        let fit = fit::crop_rule(&self.train, self.pictures, self.seed)?;
+        let r = fit.rule;
+        print(&format!(
+            "margin {} shift_x {} shift_y {}\n\
+             a face found in {} of {} pictures; interquartile range {:.3} of the crop's side, {:.3} and {:.3} of its place\n",
+            r.margin, r.shift_x, r.shift_y, fit.found, fit.pictures, fit.iqr_side, fit.iqr_x, fit.iqr_y
+        ))
+    }
+}
+
+#[derive(clap::Args)]
+pub(super) struct Roll {
+    /// FER+ training split: folder or zip.
+    #[arg(long)]
+    train: PathBuf,
+    /// FER+ validation split: folder or zip.
+    #[arg(long)]
+    valid: PathBuf,
+    /// Folder for weights.bin and card.md, which are replaced.
+    #[arg(long)]
+    out: PathBuf,
+    #[arg(long, default_value_t = RollConfig::default().seed)]
+    seed: u64,
+}
+
+impl Roll {
+    pub(super) fn run(&self) -> Result<()> {
+        let config = RollConfig { seed: self.seed, ..RollConfig::default() };
+        print(&roll::roll(&config, &self.train, &self.valid, &self.out)?.to_string())
+    }
+}
+
+#[derive(clap::Args)]
+pub(super) struct Quantize {
+    /// The run's folder.
+    #[arg(long)]
+    run: PathBuf,
+    /// The training split that the run used.
+    #[arg(long)]
+    train: PathBuf,
+}
+
+impl Quantize {
+    pub(super) fn run(&self) -> Result<()> {
+        let done = export::quantize_run(&self.run, &self.train)?;
+        print(&format!("epoch {}: {:?}\n", done.epoch, done.calibration))
+    }
+}
+
+#[derive(clap::Args)]
+pub(super) struct Export {
+    /// The run's folder.
+    #[arg(long)]
+    run: PathBuf,
+    /// FER+ validation split: folder or zip.
+    #[arg(long)]
+    valid: PathBuf,
+    /// The bundle's folder, which must not exist.
+    #[arg(long)]
+    out: PathBuf,
+}
+
+impl Export {
+    pub(super) fn run(&self) -> Result<()> {
+        let m = export::export(&self.run, &self.valid, &self.out)?.metrics;
+        print(&format!("{}\nfp32 {:?}\nint8 {:?}\n", m.split, m.fp32, m.int8))
+    }
+}
