@@ -4,6 +4,7 @@ mod clip;
 mod draw;
 mod expression;
 mod face;
+pub mod film;
 mod geometry;
 mod person;
 mod rng;

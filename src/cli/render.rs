@@ -1,0 +1,146 @@
+//! `vaerr-train render`: a corpus of rendered people.
+
+use super::print_text;
+use crate::error::{Error, Result};
+use crate::train::corpus::{CorpusConfig, HeadKind, Heads, preview, render_corpus};
+use crate::train::data::record::Split;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+/// Renders people with designed emotions as training data: shards, or a picture of what they would hold.
+///
+/// Settings not given are those of --config, or else the defaults.
+#[derive(clap::Args, Debug)]
+pub struct RenderArgs {
+    /// Folder for the shards; goes on where an earlier run with the same settings was stopped.
+    #[arg(long, required_unless_present = "preview")]
+    out: Option<PathBuf>,
+    /// Write a contact sheet to this PNG instead, and say how fast one core renders.
+    #[arg(long, value_name = "FILE.png", conflicts_with = "out")]
+    preview: Option<PathBuf>,
+    /// People and moments on the contact sheet.
+    #[arg(long, value_name = "PEOPLE,MOMENTS", value_delimiter = ',', num_args = 1, default_values_t = [8, 10])]
+    sheet: Vec<usize>,
+    /// Settings as TOML.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// ICT-FaceKit's head: the folder with ict_face_light.npz, or the file.
+    #[arg(long)]
+    ict: Option<PathBuf>,
+    /// People [default: 60].
+    #[arg(long)]
+    subjects: Option<usize>,
+    /// Recordings of each [default: 4].
+    #[arg(long)]
+    recordings: Option<usize>,
+    /// Length of a recording [default: 30].
+    #[arg(long)]
+    seconds: Option<f64>,
+    /// Frames a second [default: 25].
+    #[arg(long)]
+    fps: Option<f64>,
+    /// Side of a crop in pixels [default: 96].
+    #[arg(long)]
+    size: Option<usize>,
+    /// Head to draw [default: procedural, or ict where --ict is given].
+    #[arg(long, value_enum)]
+    head: Option<HeadKind>,
+    /// People do not speak, and there are no acoustic features.
+    #[arg(long)]
+    silent: bool,
+    /// Seconds by which labels follow the face [default: 0].
+    #[arg(long)]
+    label_lag: Option<f64>,
+    /// Raters whose mean is the label [default: 1].
+    #[arg(long)]
+    raters: Option<usize>,
+    /// Standard deviation of one rater's smooth error [default: 0].
+    #[arg(long)]
+    rater_noise: Option<f64>,
+    /// Share of people with glasses [default: 0.2].
+    #[arg(long)]
+    glasses: Option<f64>,
+    /// Share of time with a hand at the face [default: 0.06].
+    #[arg(long)]
+    hand: Option<f64>,
+    /// Share of recordings with hair in the face [default: 0.15].
+    #[arg(long)]
+    hair: Option<f64>,
+    /// Share of people held out for validation [default: 0.15].
+    #[arg(long)]
+    valid_share: Option<f64>,
+    /// Share of people held out for tests [default: 0.15].
+    #[arg(long)]
+    test_share: Option<f64>,
+    /// Fixes every picture, sound and label [default: 1].
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+/// Runs the command; `stop` ends it after the recordings at hand.
+///
+/// # Errors
+/// Settings that make no sense, files that cannot be read or written; `Interrupted` once `stop` is set.
+pub fn run(args: &RenderArgs, stop: &AtomicBool) -> Result<()> {
+    let config = args.settings()?;
+    let heads = Heads::open(&config, args.ict.as_deref())?;
+    if let Some(path) = &args.preview {
+        return show(args, &config, &heads, path);
+    }
+    let Some(out) = &args.out else { return Err(Error::usage("neither --out nor --preview is given")) };
+    let index = render_corpus(&config, &heads, out, stop)?;
+    let count = |s: Split| format!("{} {} ({} frames)", s.name(), index.samples(s), index.frames(s));
+    print_text(&format!("{}: {}\n", out.display(), Split::ALL.map(count).join(", ")))
+}
+
+fn show(args: &RenderArgs, config: &CorpusConfig, heads: &Heads, path: &Path) -> Result<()> {
+    let &[people, moments] = &args.sheet[..] else {
+        return Err(Error::usage("--sheet takes two numbers: people, moments"));
+    };
+    if !(1..=100).contains(&people) || !(1..=100).contains(&moments) {
+        return Err(Error::usage(format!("--sheet is {people},{moments}, expected 1 to 100 of each")));
+    }
+    let made = preview(config, heads, people, moments)?;
+    let (w, h) = (made.sheet.width as u32, made.sheet.height as u32);
+    image::save_buffer(path, &made.sheet.data, w, h, image::ExtendedColorType::L8)
+        .map_err(|e| Error::io("cannot be written as PNG").at(path.display()).caused_by(e))?;
+    for (person, labels) in made.labels.iter().enumerate() {
+        let text: Vec<String> = labels.iter().map(|[a, v]| format!("{a:+.2} {v:+.2}")).collect();
+        print_text(&format!("s{person:04}: {}\n", text.join(" | ")))?;
+    }
+    print_text(&format!("arousal, valence of each picture; {:.0} frames a second on one core\n", made.frames_a_second))
+}
+
+impl RenderArgs {
+    /// The settings: defaults, then the file, then the options.
+    fn settings(&self) -> Result<CorpusConfig> {
+        let mut c = self.config.as_deref().map_or_else(|| Ok(CorpusConfig::default()), read)?;
+        fn set<T: Copy>(to: &mut T, given: Option<T>) {
+            *to = given.unwrap_or(*to);
+        }
+        set(&mut c.subjects, self.subjects);
+        set(&mut c.recordings, self.recordings);
+        set(&mut c.seconds, self.seconds);
+        set(&mut c.fps, self.fps);
+        set(&mut c.size_px, self.size);
+        set(&mut c.head, self.head.or(self.ict.as_ref().map(|_| HeadKind::Ict)));
+        set(&mut c.speech, self.silent.then_some(false));
+        set(&mut c.label_lag_s, self.label_lag);
+        set(&mut c.raters, self.raters);
+        set(&mut c.rater_noise, self.rater_noise);
+        set(&mut c.glasses, self.glasses);
+        set(&mut c.hand, self.hand);
+        set(&mut c.hair, self.hair);
+        set(&mut c.valid_share, self.valid_share);
+        set(&mut c.test_share, self.test_share);
+        set(&mut c.seed, self.seed);
+        c.validate()?;
+        Ok(c)
+    }
+}
+
+fn read(path: &Path) -> Result<CorpusConfig> {
+    let text =
+        std::fs::read_to_string(path).map_err(|e| Error::usage("cannot be read").at(path.display()).caused_by(e))?;
+    toml::from_str(&text).map_err(|e| Error::usage("is not a corpus's settings").at(path.display()).caused_by(e))
+}
