@@ -6,8 +6,6 @@ mod bench;
 mod doctor;
 mod kernels;
 mod models;
-#[cfg(feature = "train")]
-pub mod render;
 mod run;
 pub mod targets;
 #[cfg(feature = "train")]

@@ -15,6 +15,7 @@ pub mod prepare;
 pub mod pretext;
 pub mod pretrain;
 pub mod quantize;
+pub mod recipes;
 pub mod ridge;
 pub mod roll;
 pub mod roll_card;

@@ -7,7 +7,7 @@ use crate::train::full::{Backbone, FullSpec};
 use crate::train::pretext::probe::{Labelled, ProbeSet};
 use crate::train::pretext::views::Input;
 use crate::train::pretext::{Pretext, Setup, WithPretext, default_settings, with_pretext};
-use crate::train::run::config::LoopConfig;
+use crate::train::run::config::{LoopConfig, merge};
 use crate::train::run::device::DeviceKind;
 use crate::train::run::feed::{ClipConfig, ClipFeed, middle_clip};
 use crate::train::run::ranks::Ranks;
@@ -83,15 +83,6 @@ impl PretrainConfig {
         let mut all = default_settings(&self.task)?;
         merge(&mut all, &self.pretext);
         Ok(all)
-    }
-}
-
-fn merge(into: &mut toml::Table, from: &toml::Table) {
-    for (key, value) in from {
-        match (into.get_mut(key), value) {
-            (Some(toml::Value::Table(a)), toml::Value::Table(b)) => merge(a, b),
-            _ => _ = into.insert(key.clone(), value.clone()),
-        }
     }
 }
 

@@ -55,7 +55,7 @@ impl RunArgs {
         let device = self.device.and_then(|d| d.to_possible_value());
         changes.extend(device.map(|d| format!("device={}", d.get_name())));
         changes.extend(more.iter().cloned());
-        config::read(self.config.as_deref(), &changes)
+        config::read(&C::default(), self.config.as_deref(), &changes)
     }
 
     fn folders(&self) -> Result<(PathBuf, PathBuf)> {

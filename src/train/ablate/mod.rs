@@ -5,10 +5,12 @@
 
 pub mod cell;
 pub mod plot;
+pub mod run;
 pub mod summary;
 pub mod table;
 
 pub use cell::{About, Cell, CurvePoint, Grid, VideoResult};
+pub use run::{AblateConfig, AblatePaths, Analysis, ablate};
 pub use summary::Summary;
 
 use super::fit::replace;

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::metrics::Agreement;
 use crate::render::Rng;
 use crate::train::data::record::Split;
-use crate::train::full::{Backbone, FineTune, FullNet, partial};
+use crate::train::full::{Backbone, FineTune, FullNet, partial, pth};
 use crate::train::loss::{Bins, Histogram, Recipe, Targets};
 use crate::train::pretext::views::{self, Input, Normalise, ViewConfig};
 use crate::train::run::checkpoint::load_net;
@@ -133,7 +133,11 @@ pub fn start(config: &FineTuneConfig, from: Option<&Path>, device: &Device) -> R
     let mut net = FullNet::new(&config.model, config.run.seed, device)?;
     if let Some(from) = from {
         let report;
-        (net, report) = partial::start_from(net, from)?;
+        (net, report) = if from.extension().is_some_and(|e| e == "pth" || e == "pt") {
+            pth::start_from(net, &config.model, from)?
+        } else {
+            partial::start_from(net, from)?
+        };
         log::info!("{}: {report}", from.display());
     } else if config.mode != FineTune::Full {
         log::warn!("a part of the network is frozen as it was drawn at random: give weights by --start-from");

@@ -1,6 +1,6 @@
 //! `vaerr-train render`: a corpus of rendered people.
 
-use super::print_text;
+use super::print as print_text;
 use crate::error::{Error, Result};
 use crate::train::corpus::{CorpusConfig, HeadKind, Heads, preview, render_corpus};
 use crate::train::data::record::Split;
