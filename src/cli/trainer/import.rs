@@ -9,7 +9,8 @@ use std::path::PathBuf;
 
 #[derive(clap::Args)]
 pub(super) struct ImportArgs {
-    /// Checkpoint in the layout of the SS-VAERR authors' code, as `torch.save` wrote it (.pth, .pt, .pth.tar).
+    /// Checkpoint in the layout of the SS-VAERR authors' code, as `torch.save` wrote it (.pth, .pt, .pth.tar), or
+    /// .safetensors.
     checkpoint: PathBuf,
     /// File to write (.bpk), which must not exist.
     #[arg(long)]

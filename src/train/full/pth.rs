@@ -1,4 +1,5 @@
-//! Import of PyTorch checkpoints in the layout of the authors' code, so that training can start from their weights.
+//! Import of PyTorch checkpoints in the layout of the authors' code, `.pth` or `.safetensors`, so that training can start from
+//! their weights.
 //!
 //! A file may hold the parameters at its root or in a dictionary (`netG`, `state_dict`, `model_state_dict`, `student`), under
 //! any prefix (`module.`, `module.backbone.`). A pretext checkpoint has no GRU: then only the backbone is taken.
@@ -7,10 +8,11 @@
 //! and evaluation uses either alike.
 
 use super::partial::{self, Named};
-use super::{FullNet, FullSpec};
+use super::{FullNet, FullSpec, safetensors};
 use crate::error::{Error, Result};
 use burn::store::bridge;
-use burn::store::pytorch_reader::{PytorchReader, Tensor as Stored};
+use burn::store::burn_pack::Tensor as Stored;
+use burn::store::pytorch_reader::PytorchReader;
 use burn::tensor::{Device, TensorData};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -120,11 +122,15 @@ fn temporal(layers: usize) -> Vec<Entry> {
 type Keys = BTreeMap<String, Stored>;
 
 fn read(path: &Path) -> Result<Keys> {
-    let tensors = PytorchReader::new(path)
-        .map_err(|e| Error::input("is no PyTorch checkpoint").at(path.display()).caused_by(e))?
-        .into_tensors();
-    let prefix = prefix(tensors.keys()).map_err(|e| e.at(path.display()))?;
-    Ok(tensors.into_iter().filter_map(|(k, t)| Some((k.strip_prefix(&prefix)?.to_owned(), t))).collect())
+    let tensors = if path.extension().is_some_and(|e| e == "safetensors") {
+        safetensors::read(path)?
+    } else {
+        let file = PytorchReader::new(path).map_err(|e| Error::input("is no PyTorch checkpoint").caused_by(e))?;
+        file.into_tensors().into_values().map(bridge::from_pytorch).collect()
+    };
+    let names: Vec<String> = tensors.iter().map(|t| t.name.clone()).collect();
+    let prefix = prefix(names.iter())?;
+    Ok(names.into_iter().zip(tensors).filter_map(|(n, t)| Some((n.strip_prefix(&prefix)?.to_owned(), t))).collect())
 }
 
 fn prefix<'a>(keys: impl Iterator<Item = &'a String> + Clone) -> Result<String> {
@@ -153,7 +159,7 @@ fn some<S: ToString>(names: impl Iterator<Item = S>) -> String {
 
 /// Takes the shape of the network from that of its tensors.
 fn spec(keys: &Keys, wanted: &FullSpec) -> Result<(FullSpec, bool)> {
-    let side = |name: &str, axis: usize| keys.get(name).and_then(|t| t.shape().get(axis).copied());
+    let side = |name: &str, axis: usize| keys.get(name).and_then(|t| t.shape.to_vec().get(axis).copied());
     let whole = keys.keys().any(|k| k.starts_with("gru."));
     let mut spec = wanted.clone();
     spec.width = side(ANCHOR, 0).unwrap_or(spec.width);
@@ -185,12 +191,12 @@ fn convert(keys: &mut Keys, entries: &[Entry], ours: &Named) -> Result<Named> {
         };
         let shape = data.shape().to_vec();
         let wanted = change.theirs(&shape);
-        if tensor.shape() != wanted {
-            wrong.push(format!("{key} is {:?}, expected {wanted:?}", tensor.shape()));
+        let found = tensor.shape.to_vec();
+        if found != wanted {
+            wrong.push(format!("{key} is {found:?}, expected {wanted:?}"));
             continue;
         }
-        let data = bridge::into_data(bridge::from_pytorch(tensor))
-            .map_err(|e| Error::input(format!("{key} cannot be read")).caused_by(e))?;
+        let data = bridge::into_data(tensor).map_err(|e| Error::input(format!("{key} cannot be read")).caused_by(e))?;
         named.insert(name.clone(), change.apply(&data, &shape));
     }
     match (missing.is_empty(), wrong.is_empty()) {
@@ -207,8 +213,8 @@ fn convert(keys: &mut Keys, entries: &[Entry], ours: &Named) -> Result<Named> {
 /// If the file is no PyTorch checkpoint, holds no such network, lacks keys, has tensors of other shapes (all are listed), or
 /// was trained with PReLU.
 pub fn import(path: &Path, wanted: &FullSpec, device: &Device) -> Result<Import> {
-    let mut keys = read(path)?;
     let place = |e: Error| e.at(path.display());
+    let mut keys = read(path).map_err(place)?;
     refuse_prelu(&keys).map_err(place)?;
     let (spec, whole) = spec(&keys, wanted).map_err(place)?;
     let net = FullNet::new(&spec, 0, device)?;

@@ -132,6 +132,25 @@ fn what_is_no_such_checkpoint_is_refused_by_name() {
 }
 
 #[test]
+fn safetensors_give_the_same_network() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("full.safetensors");
+    let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
+    for (key, tensor) in read(&golden("full-narrow.pth")).unwrap() {
+        let (_, dtype, shape, _, bytes) = tensor.into_parts().unwrap();
+        let dtype = if dtype == burn::tensor::DType::I64 { "I64" } else { "F32" };
+        let offsets = [data.len(), data.len() + bytes.len()];
+        header.insert(key, serde_json::json!({ "dtype": dtype, "shape": shape.to_vec(), "data_offsets": offsets }));
+        data.extend_from_slice(&bytes);
+    }
+    let header = serde_json::to_vec(&header).unwrap();
+    std::fs::write(&path, [&(header.len() as u64).to_le_bytes()[..], &header, &data].concat()).unwrap();
+    let device = Device::flex();
+    let found = import(&path, &FullSpec { size_px: 32, ..FullSpec::default() }, &device).unwrap();
+    assert_eq!(named(&found.net), named(&narrow(&device).net));
+}
+
+#[test]
 fn missing_and_misshapen_keys_are_listed() {
     let device = Device::flex();
     let net = FullNet::new(&FullSpec { size_px: 32, width: 4, hidden: 8, layers: 2 }, 0, &device).unwrap();
