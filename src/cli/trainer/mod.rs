@@ -1,7 +1,9 @@
 //! The command line of `vaerr-train`; one file a subcommand, or a few that belong together.
 
 mod datasets;
+mod prepare;
 mod score;
+mod shards;
 mod student;
 
 use super::print_text as print;
@@ -26,6 +28,11 @@ enum Command {
     /// Annotated video data sets.
     #[command(subcommand)]
     Datasets(datasets::Datasets),
+    /// Make shards of a data set or a folder of videos: find, level and cut out the face, put labels on the frames.
+    Prepare(prepare::Args),
+    /// Check or list shards.
+    #[command(subcommand)]
+    Shards(shards::Shards),
     /// Score predictions of any system against labels.
     Score(score::Args),
 }
@@ -44,6 +51,8 @@ fn run(command: Command) -> Result<()> {
         Command::Quantize(args) => args.run(),
         Command::Export(args) => args.run(),
         Command::Datasets(command) => datasets::run(&command),
+        Command::Prepare(args) => prepare::run(&args, &stop),
+        Command::Shards(command) => shards::run(&command),
         Command::Score(args) => score::run(&args),
     }
 }
