@@ -4,7 +4,9 @@ mod ablate;
 mod datasets;
 mod import;
 mod render;
+mod prepare;
 mod score;
+mod shards;
 mod student;
 mod training;
 
@@ -42,6 +44,11 @@ enum Command {
     /// Annotated video data sets.
     #[command(subcommand)]
     Datasets(datasets::Datasets),
+    /// Make shards of a data set or a folder of videos: find, level and cut out the face, put labels on the frames.
+    Prepare(prepare::Args),
+    /// Check or list shards.
+    #[command(subcommand)]
+    Shards(shards::Shards),
     /// Score predictions of any system against labels.
     Score(score::Args),
 }
@@ -66,6 +73,8 @@ fn run(command: Command) -> Result<()> {
         Command::Ablate(args) => args.run(&stop),
         Command::Import(args) => args.run(),
         Command::Datasets(command) => datasets::run(&command),
+        Command::Prepare(args) => prepare::run(&args, &stop),
+        Command::Shards(command) => shards::run(&command),
         Command::Score(args) => score::run(&args),
     }
 }

@@ -1,12 +1,11 @@
 //! Puts the recordings' samples together into shards, in their order.
 
-use super::{Job, Report, spool};
+use super::{Job, Report, Shop, Tick, spool};
 use crate::error::{Error, Result};
 use crate::train::data::record::{Loaded, Note};
 use crate::train::shards::{Index, Writer, scan};
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 fn note_of(job: &Job) -> Result<spool::Done> {
     spool::done(&job.stem)?.ok_or_else(|| Error::input("is gone").at(job.stem.with_extension("json").display()))
@@ -44,11 +43,11 @@ pub(super) fn report(loaded: &Loaded, jobs: &[Job]) -> Result<Report> {
 /// folder's index. Recordings whose samples are all in finished shards are removed from the work folder on the way.
 ///
 /// # Errors
-/// A full disk; `stop` was set; what `end` gives.
+/// A full disk; the run was stopped; what `end` gives.
 pub(super) fn assemble(
     mut writer: Writer,
     jobs: &[Job],
-    stop: &AtomicBool,
+    shop: &Shop,
     end: impl FnOnce(&Index) -> Result<()>,
 ) -> Result<Index> {
     let mut written = 0;
@@ -59,12 +58,11 @@ pub(super) fn assemble(
         let finished = writer.done();
         if written + done.parts > finished && done.parts > 0 {
             for located in scan(&path)?.into_iter().skip(finished.saturating_sub(written)) {
-                if stop.load(Ordering::Relaxed) {
-                    return Err(Error::interrupted("stopped; the same command goes on from here"));
-                }
+                shop.ensure_going()?;
                 let mut sample = located.read()?;
                 sample.meta.fps = done.fps;
                 writer.push(&sample)?;
+                (shop.tick)(Tick::Sample);
             }
         }
         written += done.parts;

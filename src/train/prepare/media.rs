@@ -76,6 +76,9 @@ fn pictures(frames: &Frames, fps: f64, show: Show<'_>) -> Result<Vec<String>> {
 fn array(file: &Path, key: &str, [_, height, width]: [usize; 3], fps: f64, show: Show<'_>) -> Result<Vec<String>> {
     let mut gray = Gray::new(width, height);
     npz::each_frame(file, key, &mut |i, pixels| {
+        if pixels.len() != gray.data.len() {
+            return Err(Error::input("has changed since it was listed").at(file.display()));
+        }
         gray.data.copy_from_slice(pixels);
         show(Shown::Crop(&gray), i as f64 / fps)
     })?;

@@ -56,6 +56,8 @@ pub struct Prepared {
 enum Tick {
     Frame,
     Recording,
+    /// A sample in a shard.
+    Sample,
 }
 
 type Ticker<'a> = &'a (dyn Fn(Tick) + Sync);
@@ -90,6 +92,7 @@ pub fn prepare(loaded: &Loaded, config: &PrepareConfig, out: &Path, stop: &Atomi
     let frames = AtomicU64::new(0);
     let tick = |t: Tick| match t {
         Tick::Recording => bar.inc(1),
+        Tick::Sample => {}
         Tick::Frame => {
             let n = frames.fetch_add(1, Ordering::Relaxed) + 1;
             if n.is_multiple_of(64) {
@@ -136,7 +139,7 @@ fn ticking(
     let shop = Shop { config, stop, tick, targets: Mutex::new(config.audio.open()?.into_iter().collect()) };
     shop.work(&jobs)?;
     let mut report = assemble::report(loaded, &jobs)?;
-    let index = assemble::assemble(writer, &jobs, stop, |index| {
+    let index = assemble::assemble(writer, &jobs, &shop, |index| {
         report.samples = index.splits.values().flatten().map(|s| s.samples).sum();
         names.write(&report)
     })?;

@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 
 /// Most frames a second that are believed, so that time stamps that stand still cannot fill the memory.
 const MAX_FPS: f64 = 300.0;
+/// Longest time for which a frame is repeated, in seconds.
+const MAX_GAP_S: f64 = 60.0;
 /// Sound before and after a part that its features may depend on, in seconds.
 const AROUND_S: f64 = 0.5;
 /// Forgives the rounding of times written in decimals, in seconds.
@@ -186,6 +188,10 @@ impl<'a> Strip<'a> {
     /// Keeps the latest frame for every time of the new rate before `until_s`.
     fn repeat(&mut self, fps: f64, until_s: f64) -> Result<()> {
         let Some((crop, face)) = self.latest.take() else { return Ok(()) };
+        let gap_s = until_s - self.source_s.last().copied().unwrap_or(until_s);
+        if gap_s > MAX_GAP_S {
+            return Err(Error::input(format!("has no frame for {gap_s:.0} s")).at(&self.recording.id));
+        }
         while self.times_s.len() as f64 / fps < until_s {
             self.keep(&crop, face, self.times_s.len() as f64 / fps)?;
         }

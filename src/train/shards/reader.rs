@@ -50,6 +50,11 @@ impl Reader {
         Ok(Self { folder: folder.into(), index, filters: Vec::new(), rank: 0, ranks: 1 })
     }
 
+    /// Where it lies.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// What the folder holds, whatever is filtered.
     pub fn index(&self) -> &Index {
         &self.index
