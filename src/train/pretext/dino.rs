@@ -15,7 +15,7 @@ use crate::train::net::normal;
 use crate::train::run::checkpoint::{load_net, save_net};
 use crate::train::run::{At, Batch, Loss, Method};
 use burn::module::{Module, Param};
-use burn::nn::Linear;
+use burn::nn::{BatchNorm, BatchNormConfig, Linear};
 use burn::tensor::{Device, Tensor, activation};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -31,6 +31,9 @@ pub struct DinoConfig {
     pub hidden: usize,
     /// Dimensions of the unit vectors that meet the prototypes.
     pub bottleneck: usize,
+    /// Whether the head's two inner layers normalise by the batch. The paper's do not; small batches of clips, whose
+    /// features start out nearly alike, need it to tell clips apart.
+    pub batch_norm: bool,
     /// Classes of the distributions.
     pub prototypes: usize,
     /// Small crops of a clip.
@@ -55,6 +58,7 @@ impl Default for DinoConfig {
         Self {
             hidden: 2048,
             bottleneck: 256,
+            batch_norm: false,
             prototypes: 4096,
             local_crops: 6,
             student_temperature: 0.1,
@@ -77,8 +81,10 @@ impl DinoConfig {
         Self {
             hidden: 256,
             bottleneck: 64,
-            prototypes: 256,
+            batch_norm: true,
+            prototypes: 64,
             local_crops: 4,
+            teacher_temperature: [0.04; 2],
             momentum: Momentum::from(0.97),
             frozen_epochs: 0,
             global: ViewConfig::strong(size_px, [0.5, 1.0]),
@@ -111,10 +117,12 @@ impl DinoConfig {
 }
 
 /// Three linear layers with GELU between, rows scaled to unit length, then cosines with the prototypes (section 3.1 and
-/// appendix C; no BatchNorm).
+/// appendix C).
 #[derive(Module, Debug)]
 pub struct DinoHead {
     pub layers: Vec<Linear>,
+    /// One after each of the first two layers, or none.
+    pub norms: Vec<BatchNorm>,
     /// `bottleneck x prototypes`; each column counts by its direction alone, which is weight normalisation with a gain
     /// of 1.
     pub prototypes: Param<Tensor<2>>,
@@ -125,7 +133,9 @@ impl DinoHead {
         let DinoConfig { hidden, bottleneck, prototypes, .. } = *config;
         let mut layer = |inputs, outputs| linear(inputs, outputs, rng, device);
         let layers = vec![layer(features, hidden), layer(hidden, hidden), layer(hidden, bottleneck)];
-        Self { layers, prototypes: normal([bottleneck, prototypes], 1.0, rng, device) }
+        let norms = if config.batch_norm { 2 } else { 0 };
+        let norms = (0..norms).map(|_| BatchNormConfig::new(hidden).init(device)).collect();
+        Self { layers, norms, prototypes: normal([bottleneck, prototypes], 1.0, rng, device) }
     }
 
     /// Rows `n x features` -> logits `n x prototypes` in [-1, 1]; `frozen` keeps gradients from the prototypes.
@@ -133,6 +143,10 @@ impl DinoHead {
         let last = self.layers.len() - 1;
         let x = self.layers.iter().enumerate().fold(x, |x, (i, layer)| {
             let x = layer.forward(x);
+            let x = match self.norms.get(i) {
+                Some(norm) => norm.forward(x),
+                None => x,
+            };
             if i < last { activation::gelu(x) } else { x }
         });
         let prototypes = self.prototypes.val();
@@ -267,7 +281,7 @@ impl<E: Encoder> Dino<E> {
 
     /// Entropies in nats; the divergence is what the loss exceeds the teacher's entropy by.
     fn terms(&self, teacher: Tensor<2>, total: &Tensor<1>, temperature: f64) -> Result<Vec<(&'static str, f64)>> {
-        let classes = self.config.prototypes;
+        let [rows, classes] = teacher.dims();
         let probabilities = values(teacher)?;
         let (entropy, usage) = (collapse::entropy(&probabilities, classes), collapse::usage(&probabilities, classes));
         let total = values(total.clone().detach())?.first().map_or(f64::NAN, |v| f64::from(*v));
@@ -275,7 +289,7 @@ impl<E: Encoder> Dino<E> {
             ("teacher_entropy", entropy),
             ("teacher_usage", usage),
             ("kl", total - entropy),
-            ("collapsed", collapse::by_classes(entropy, usage, classes)),
+            ("collapsed", collapse::by_classes(entropy, usage, rows, classes)),
             ("teacher_temperature", temperature),
         ])
     }
