@@ -5,7 +5,7 @@ use burn::module::Param;
 const CLIPS: usize = 4;
 
 fn config() -> ByolConfig {
-    ByolConfig { hidden: 6, dims: 4, momentum: Momentum::from(0.9), ..ByolConfig::small(4) }
+    ByolConfig { hidden: 6, dims: 4, momentum: Momentum::from(0.9), ..ByolConfig::small(4, 3) }
 }
 
 fn net(seed: u64) -> ByolNet<Flat> {

@@ -172,8 +172,8 @@ fn crops_have_the_sizes_and_lengths_that_were_asked_for() {
     let net = DinoNet::new(Flat::new(36, 5, rng, &device), 5, &config, rng, &device);
     let dino = Dino::new(config, input(), &net).unwrap();
     let crops = dino.crops(&clips(1, 2, 5, 12), rng).unwrap();
-    assert_eq!(crops.global.dims(), [4, 5, 6, 6]);
-    assert_eq!(crops.local.unwrap().dims(), [6, 3, 4, 4]);
+    assert_eq!(crops.global.dims(), [4, 3, 6, 6]);
+    assert_eq!(crops.local.unwrap().dims(), [6, 2, 4, 4]);
 }
 
 #[test]
