@@ -75,6 +75,11 @@ impl Course {
         Self { mood: subject.mood, drift, episodes }
     }
 
+    /// A course that stays at one point.
+    pub fn still(mood: Affect) -> Self {
+        Self { mood, drift: [Wave::FLAT; 2], episodes: Vec::new() }
+    }
+
     /// Affect at `t` seconds, both in [-1, 1].
     pub fn at(&self, t: f64) -> Affect {
         let drift = |i: usize| 0.10 * self.drift[i].at(t);

@@ -24,7 +24,8 @@ impl Heads {
             (HeadKind::Procedural, _) => Ok(Heads::Procedural),
             (HeadKind::Ict, Some(path)) => Ok(Heads::Ict(Arc::new(IctModel::load(path)?))),
             (HeadKind::Ict, None) => {
-                Err(Error::usage("the ict head needs its file").remedy("give the folder of ict_face_light.npz with --ict"))
+                Err(Error::usage("the ict head needs its file")
+                    .remedy("give the folder of ict_face_light.npz with --ict"))
             }
         }
     }

@@ -30,11 +30,7 @@ fn count(n: usize, share: f64) -> usize {
 
 /// The split of each group: ordered by a seeded hash of their names, the first go to test, the next to valid, the rest to
 /// train.
-pub fn of_groups<'a>(
-    names: impl IntoIterator<Item = &'a str>,
-    seed: u64,
-    shares: Shares,
-) -> BTreeMap<String, Split> {
+pub fn of_groups<'a>(names: impl IntoIterator<Item = &'a str>, seed: u64, shares: Shares) -> BTreeMap<String, Split> {
     let mut groups: Vec<(&str, [u8; 32])> = names.into_iter().map(|name| (name, rank(seed, name))).collect();
     groups.sort_by_key(|(name, rank)| (*rank, *name));
     groups.dedup();

@@ -1,7 +1,7 @@
 //! A head of the model as something that can be filmed.
 
-use super::paint::Paint;
 use super::npz::half;
+use super::paint::Paint;
 use super::{Deltas, IctModel, Part};
 use crate::frame::Gray;
 use crate::render::film::{Anchors, Head, Light, Raster, Subject, normals};

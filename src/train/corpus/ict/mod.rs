@@ -197,7 +197,8 @@ fn expressions(npz: &mut Npz, count: usize, kept: &Kept) -> Result<BTreeMap<Stri
 
 fn identities(npz: &mut Npz, count: usize, kept: &Kept) -> Result<Vec<Vec<u16>>> {
     let all = moves(npz, "identity_deltas", count)?;
-    let own = |bits: Vec<u16>| kept.vertices.iter().flat_map(|&i| [bits[3 * i], bits[3 * i + 1], bits[3 * i + 2]]).collect();
+    let own =
+        |bits: Vec<u16>| kept.vertices.iter().flat_map(|&i| [bits[3 * i], bits[3 * i + 1], bits[3 * i + 2]]).collect();
     Ok(all.into_iter().map(own).collect())
 }
 
