@@ -3,6 +3,7 @@
 use super::print_text;
 use crate::error::{Error, Result};
 use crate::train::corpus::{CorpusConfig, HeadKind, Heads, preview, render_corpus};
+use crate::train::data::audio::{AudioTarget, LogMel, encoder};
 use crate::train::data::record::Split;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -48,6 +49,9 @@ pub struct RenderArgs {
     /// People do not speak, and there are no acoustic features.
     #[arg(long)]
     silent: bool,
+    /// Compute acoustic features with this ONNX encoder instead of log-mel.
+    #[arg(long, value_name = "FILE.onnx", conflicts_with = "silent")]
+    encoder: Option<PathBuf>,
     /// Seconds by which labels follow the face [default: 0].
     #[arg(long)]
     label_lag: Option<f64>,
@@ -88,7 +92,11 @@ pub fn run(args: &RenderArgs, stop: &AtomicBool) -> Result<()> {
         return show(args, &config, &heads, path);
     }
     let Some(out) = &args.out else { return Err(Error::usage("neither --out nor --preview is given")) };
-    let index = render_corpus(&config, &heads, out, stop)?;
+    let audio = || match &args.encoder {
+        Some(path) => encoder(path),
+        None => Ok(Box::new(LogMel::new(true)) as Box<dyn AudioTarget>),
+    };
+    let index = render_corpus(&config, &heads, &audio, out, stop)?;
     let count = |s: Split| format!("{} {} ({} frames)", s.name(), index.samples(s), index.frames(s));
     print_text(&format!("{}: {}\n", out.display(), Split::ALL.map(count).join(", ")))
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::error::ErrorKind;
-use crate::train::data::audio::LogMel;
+use crate::train::data::audio::{AudioTarget, LogMel};
 use crate::train::data::record::Split;
 use crate::train::shards::Reader;
 use std::collections::BTreeSet;
@@ -59,8 +59,10 @@ fn a_lag_shifts_the_labels_of_a_sample_and_not_its_pictures() {
 fn a_stopped_run_goes_on_and_gives_the_same_corpus() {
     let dir = tempfile::tempdir().unwrap();
     let (whole, parted) = (dir.path().join("whole"), dir.path().join("parted"));
-    let go =
-        |out: &std::path::Path, stop: bool| render_corpus(&tiny(), &Heads::Procedural, out, &AtomicBool::new(stop));
+    let go = |out: &std::path::Path, stop: bool| {
+        let audio = || Ok(Box::new(LogMel::new(true)) as Box<dyn AudioTarget>);
+        render_corpus(&tiny(), &Heads::Procedural, &audio, out, &AtomicBool::new(stop))
+    };
     let index = go(&whole, false).unwrap();
     assert_eq!(go(&parted, true).unwrap_err().kind(), ErrorKind::Interrupted);
     let again = go(&parted, false).unwrap();
