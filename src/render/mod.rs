@@ -1,4 +1,5 @@
-//! Layer 2: the rendered face: people, expressions, trajectories. Needs no data; a seed fixes everything.
+//! Layer 2: the rendered face: people, expressions, trajectories, and whole films of them. Needs no data; a seed fixes
+//! everything.
 
 mod clip;
 mod draw;

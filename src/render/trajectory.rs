@@ -22,6 +22,9 @@ pub struct Pose {
 pub(super) struct Wave([(f32, f32); 4]);
 
 impl Wave {
+    /// 0 at all times.
+    pub(super) const FLAT: Self = Self([(0.0, 0.0); 4]);
+
     pub(super) fn new(rng: &mut Rng, low_hz: f32, high_hz: f32) -> Self {
         let step = (high_hz / low_hz).powf(0.25);
         let mut hz = low_hz;

@@ -3,6 +3,7 @@
 use super::print as print_text;
 use crate::error::{Error, Result};
 use crate::train::corpus::{CorpusConfig, HeadKind, Heads, preview, render_corpus};
+use crate::train::data::audio::{AudioTarget, LogMel, encoder};
 use crate::train::data::record::Split;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -48,6 +49,9 @@ pub struct RenderArgs {
     /// People do not speak, and there are no acoustic features.
     #[arg(long)]
     silent: bool,
+    /// Compute acoustic features with this ONNX encoder instead of log-mel.
+    #[arg(long, value_name = "FILE.onnx", conflicts_with = "silent")]
+    encoder: Option<PathBuf>,
     /// Seconds by which labels follow the face [default: 0].
     #[arg(long)]
     label_lag: Option<f64>,
@@ -88,7 +92,11 @@ pub fn run(args: &RenderArgs, stop: &AtomicBool) -> Result<()> {
         return show(args, &config, &heads, path);
     }
     let Some(out) = &args.out else { return Err(Error::usage("neither --out nor --preview is given")) };
-    let index = render_corpus(&config, &heads, out, stop)?;
+    let audio = || match &args.encoder {
+        Some(path) => encoder(path),
+        None => Ok(Box::new(LogMel::new(true)) as Box<dyn AudioTarget>),
+    };
+    let index = render_corpus(&config, &heads, &audio, out, stop)?;
     let count = |s: Split| format!("{} {} ({} frames)", s.name(), index.samples(s), index.frames(s));
     print_text(&format!("{}: {}\n", out.display(), Split::ALL.map(count).join(", ")))
 }
@@ -143,4 +151,54 @@ fn read(path: &Path) -> Result<CorpusConfig> {
     let text =
         std::fs::read_to_string(path).map_err(|e| Error::usage("cannot be read").at(path.display()).caused_by(e))?;
     toml::from_str(&text).map_err(|e| Error::usage("is not a corpus's settings").at(path.display()).caused_by(e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: RenderArgs,
+    }
+
+    fn parse(line: &[&str]) -> std::result::Result<RenderArgs, clap::Error> {
+        Line::try_parse_from([&["render"], line].concat()).map(|l| l.args)
+    }
+
+    #[test]
+    fn options_override_the_file_and_the_file_the_defaults() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("corpus.toml");
+        std::fs::write(&file, "subjects = 7\nseconds = 3.5\nhead = \"procedural\"\n").unwrap();
+        let path = file.to_str().unwrap();
+        let c = parse(&["--out", "x", "--config", path, "--seconds", "2", "--silent"]).unwrap().settings().unwrap();
+        assert_eq!(
+            (c.subjects, c.seconds, c.speech, c.recordings),
+            (7, 2.0, false, CorpusConfig::default().recordings)
+        );
+        std::fs::write(&file, "people = 7\n").unwrap();
+        let e = parse(&["--out", "x", "--config", path]).unwrap().settings().unwrap_err();
+        assert!(e.to_string().contains("corpus.toml") && e.to_string().contains("people"), "{e}");
+        assert_eq!(parse(&["--out", "x", "--ict", "y"]).unwrap().settings().unwrap().head, HeadKind::Ict);
+    }
+
+    #[test]
+    fn a_place_to_write_to_is_needed() {
+        assert!(parse(&[]).is_err() && parse(&["--out", "x", "--preview", "y.png"]).is_err());
+        assert!(parse(&["--out", "x", "--hand", "2"]).unwrap().settings().is_err());
+    }
+
+    #[test]
+    fn a_preview_is_a_png() {
+        let dir = tempfile::tempdir().unwrap();
+        let png = dir.path().join("sheet.png");
+        let line = ["--preview", png.to_str().unwrap(), "--sheet", "2,3", "--subjects", "3", "--size", "32"];
+        run(&parse(&line).unwrap(), &AtomicBool::new(false)).unwrap();
+        assert_eq!(image::image_dimensions(&png).unwrap(), (96, 2 * 42));
+        let e = run(&parse(&[&line[..3], &["2,3,4"]].concat()).unwrap(), &AtomicBool::new(false)).unwrap_err();
+        assert!(e.to_string().contains("--sheet"), "{e}");
+    }
 }

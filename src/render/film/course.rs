@@ -38,7 +38,7 @@ impl Episode {
 
 /// Class of episode: its centre (arousal, valence), and how often it comes.
 ///
-/// Centres of joy, surprise, anger, sadness, disgust and fear are AffectNet's class means (Mollahosseini et al. 2017);
+/// Centres of joy, surprise, anger, sadness, disgust and fear lie near AffectNet's class means (Mollahosseini et al. 2017);
 /// contentment and boredom are the circumplex's calm side (Russell 1980).
 const CLASSES: [(f32, f32, f32); 9] = [
     (0.30, 0.70, 0.22),
@@ -73,6 +73,11 @@ impl Course {
             episodes.push(e);
         }
         Self { mood: subject.mood, drift, episodes }
+    }
+
+    /// A course that stays at one point.
+    pub fn still(mood: Affect) -> Self {
+        Self { mood, drift: [Wave::FLAT; 2], episodes: Vec::new() }
     }
 
     /// Affect at `t` seconds, both in [-1, 1].

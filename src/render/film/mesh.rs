@@ -5,15 +5,6 @@ use crate::frame::Gray;
 /// Samples a pixel, each way.
 const OVER: usize = 2;
 
-/// A triangulated surface with a grey reflectance at each vertex.
-#[derive(Debug, Clone, Default)]
-pub struct Mesh {
-    /// Vertices of each triangle, counter-clockwise seen from outside, y up.
-    pub triangles: Vec<[u32; 3]>,
-    /// Reflectance of each vertex, 0 to 1.
-    pub albedo: Vec<f32>,
-}
-
 /// Light on a surface.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Light {
@@ -42,19 +33,19 @@ impl Raster {
         self.grey.resize(self.width * self.height, 0.0);
     }
 
-    /// Draws triangles that face the viewer. A vertex is `[x, y, z]`: pixels to the right and down, depth growing towards
-    /// the viewer; `grey` is its brightness, 0 to 255. `lift` is added to the depth.
-    pub fn draw(&mut self, triangles: &[[u32; 3]], vertices: &[[f32; 3]], grey: &[f32], lift: f32) {
+    /// Draws the triangles that run counter-clockwise as seen by the viewer. A vertex is `[x, y, z]`: pixels to the right and down, depth growing towards
+    /// the viewer; `grey` is its brightness, 0 to 255.
+    pub fn draw(&mut self, triangles: &[[u32; 3]], vertices: &[[f32; 3]], grey: &[f32]) {
         for t in triangles {
             let [a, b, c] = t.map(|i| i as usize);
-            self.triangle([vertices[a], vertices[b], vertices[c]], [grey[a], grey[b], grey[c]], lift);
+            self.triangle([vertices[a], vertices[b], vertices[c]], [grey[a], grey[b], grey[c]]);
         }
     }
 
-    fn triangle(&mut self, v: [[f32; 3]; 3], grey: [f32; 3], lift: f32) {
+    fn triangle(&mut self, v: [[f32; 3]; 3], grey: [f32; 3]) {
         let s = OVER as f32;
         let [a, b, c] = v.map(|[x, y, _]| [x * s - 0.5, y * s - 0.5]);
-        // With y downwards the counter-clockwise triangles of the model have a negative area.
+        // With y downwards these have a negative area.
         let area = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]);
         if !(area < 0.0) {
             return;
@@ -77,7 +68,7 @@ impl Raster {
                 if wa < 0.0 || wb < 0.0 || wc < 0.0 {
                     continue;
                 }
-                let z = wa * v[0][2] + wb * v[1][2] + wc * v[2][2] + lift;
+                let z = wa * v[0][2] + wb * v[1][2] + wc * v[2][2];
                 let at = y * self.width + x;
                 if z > self.depth[at] {
                     self.depth[at] = z;

@@ -22,7 +22,7 @@ pub use bearing::Bearing;
 pub use camera::Camera;
 pub use course::{Course, Episode};
 pub use head::{Anchors, Head, Portrait};
-pub use mesh::{Light, Mesh, Raster, normals};
+pub use mesh::{Light, Raster, normals};
 pub use muscles::Muscles;
 pub use occlusion::Occluder;
 pub use rating::Rating;

@@ -6,8 +6,8 @@ use crate::render::{Affect, Person, Rng};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Subject {
     pub person: Person,
-    /// Factor on every action unit, about 0.4 to 1.6: people differ far more in how much they show than in what they feel
-    /// (Kring et al. 1994).
+    /// Factor on every action unit, about 0.4 to 1.6: people differ widely in how much they show (Kring, Smith and
+    /// Neale 1994).
     pub expressiveness: f32,
     /// Factor on each unit, in the order of [`Expression::mean_units`](crate::render::Expression::mean_units).
     pub habits: [f32; 16],
@@ -71,7 +71,7 @@ impl Subject {
 }
 
 impl Voice {
-    /// Two groups of pitch and tract length, as means of adult men and women (Peterson and Barney 1952).
+    /// Two groups of voices, low and high; women's formants lie about 16 % over men's (Peterson and Barney 1952).
     fn new(r: &mut Rng, person: &Person) -> Self {
         let high = if person.beard > 0.0 { false } else { r.chance(0.6) };
         let (f0, tract) = if high { (205.0, 1.16) } else { (120.0, 1.0) };

@@ -16,7 +16,7 @@ pub use heads::Heads;
 pub use plan::{Take, plan};
 pub use preview::{Preview, preview};
 pub use take::sample;
-pub use write::render_corpus;
+pub use write::{OpenAudio, render_corpus};
 
 #[cfg(test)]
 mod tests;

@@ -18,7 +18,7 @@ pub fn sample(
     config: &CorpusConfig,
     take: &Take,
     heads: &Heads,
-    audio: Option<&mut dyn AudioTarget>,
+    audio: Option<&mut (dyn AudioTarget + 'static)>,
 ) -> Result<Sample> {
     let film = take.film(config);
     let mut head = heads.of(&film.subject, take.identity(config));

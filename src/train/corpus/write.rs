@@ -5,49 +5,59 @@ use super::heads::Heads;
 use super::plan::{Take, plan};
 use super::take::sample;
 use crate::error::{Error, Result};
-use crate::train::data::audio::{AudioTarget, LogMel};
+use crate::train::data::audio::AudioTarget;
 use crate::train::shards::{Index, Sample, Writer, WriterConfig};
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Renders the corpus of `config` into the folder `out` as shards, on all cores of rayon's pool.
+/// Opens the acoustic target, once a thread.
+pub type OpenAudio<'a> = &'a (dyn Fn() -> Result<Box<dyn AudioTarget>> + Sync);
+
+/// Renders the corpus of `config` into the folder `out` as shards, on all cores of rayon's pool; where people speak,
+/// `audio` opens what computes acoustic features.
 ///
 /// A run that was stopped goes on after its last whole shard when called again with the same settings, and gives the same
 /// bytes as one that was not.
 ///
 /// # Errors
 /// Settings that make no sense, a folder that holds something else, a full disk; `Interrupted` once `stop` is set.
-pub fn render_corpus(config: &CorpusConfig, heads: &Heads, out: &Path, stop: &AtomicBool) -> Result<Index> {
+pub fn render_corpus(
+    config: &CorpusConfig,
+    heads: &Heads,
+    audio: OpenAudio,
+    out: &Path,
+    stop: &AtomicBool,
+) -> Result<Index> {
     config.validate()?;
-    let settings = serde_json::json!({ "rendered": config });
+    let open = || if config.speech { audio().map(Some) } else { Ok(None) };
+    let heard = open()?.map(|target| target.name().to_owned());
+    let settings = serde_json::json!({ "rendered": config, "audio": heard });
     let mut writer = Writer::open(out, WriterConfig { size_px: config.size_px, settings, ..WriterConfig::default() })?;
     let takes = plan(config);
     let done = writer.done().min(takes.len());
     let bar = progress(takes.len() * config.frames());
     bar.set_position((done * config.frames()) as u64);
     bar.reset_eta();
-    // As many at a time as there are cores: samples are pushed in order, and few are held in memory.
-    for some in takes[done..].chunks(rayon::current_num_threads().max(1)) {
-        let rendered: Vec<Result<Sample>> = some.par_iter().map(|take| one(config, take, heads, stop, &bar)).collect();
+    let one = |target: &mut Result<Option<Box<dyn AudioTarget>>>, take: &Take| -> Result<Sample> {
+        if stop.load(Ordering::Relaxed) {
+            return Err(Error::interrupted("stopped while rendering").remedy("run the same command again to go on"));
+        }
+        let target = target.as_mut().map_err(|e| Error::new(e.kind(), e.to_string()))?;
+        let rendered = sample(config, take, heads, target.as_deref_mut());
+        bar.inc(config.frames() as u64);
+        rendered
+    };
+    // A few for each core at a time: samples are pushed in order, and not many are held in memory.
+    for some in takes[done..].chunks(2 * rayon::current_num_threads().max(1)) {
+        let rendered: Vec<Result<Sample>> = some.par_iter().map_init(open, one).collect();
         for s in rendered {
             writer.push(&s?)?;
         }
     }
     bar.finish_and_clear();
     writer.finish()
-}
-
-fn one(config: &CorpusConfig, take: &Take, heads: &Heads, stop: &AtomicBool, bar: &ProgressBar) -> Result<Sample> {
-    if stop.load(Ordering::Relaxed) {
-        return Err(Error::interrupted("stopped while rendering").remedy("run the same command again to go on"));
-    }
-    let mut target = LogMel::new(true);
-    let audio = config.speech.then_some(&mut target as &mut dyn AudioTarget);
-    let rendered = sample(config, take, heads, audio);
-    bar.inc(config.frames() as u64);
-    rendered
 }
 
 fn progress(frames: usize) -> ProgressBar {

@@ -241,9 +241,9 @@ impl Head for IctHead {
         s.screen.clear();
         s.screen.extend(s.at.iter().map(|p| view.project(*p)));
         s.raster.clear(picture.width, picture.height);
-        s.raster.draw(&self.model.outside, &s.screen, &s.grey, 0.0);
+        s.raster.draw(&self.model.outside, &s.screen, &s.grey);
         if mouth_open {
-            s.raster.draw(&self.model.inside, &s.screen, &s.grey, 0.0);
+            s.raster.draw(&self.model.inside, &s.screen, &s.grey);
         }
         s.raster.over(picture);
     }

@@ -140,7 +140,7 @@ impl<'a> Painter<'a> {
         }
         let lid = if x < 0.0 { 36..39 } else { 42..45 };
         let near = lid.map(|i| segment([x, y], self.marks[i], self.marks[i + 1])).fold(f32::MAX, f32::min);
-        step(0.2, 0.08, near)
+        step(0.26, 0.1, near)
     }
 
     fn brows(&self, x: f32, y: f32, z: f32) -> f32 {
