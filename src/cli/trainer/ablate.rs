@@ -3,6 +3,7 @@
 use super::print;
 use crate::train::ablate::{self, AblateConfig, AblatePaths, Analysis};
 use crate::train::corpus::{CorpusConfig, Heads, render_corpus};
+use crate::train::data::audio::LogMel;
 use crate::train::recipes;
 use crate::train::run::config;
 use crate::{Error, Result};
@@ -96,7 +97,7 @@ impl Args {
         let shards = out.join("corpus");
         if !shards.join(crate::train::shards::Index::FILE).exists() {
             log::info!("rendering {} people into {}", corpus.subjects, shards.display());
-            render_corpus(&corpus, &Heads::open(&corpus, None)?, &shards, stop)?;
+            render_corpus(&corpus, &Heads::open(&corpus, None)?, &|| Ok(Box::new(LogMel::new(true))), &shards, stop)?;
         }
         Ok(AblatePaths {
             shards,

@@ -3,8 +3,8 @@
 mod ablate;
 mod datasets;
 mod import;
-mod render;
 mod prepare;
+mod render;
 mod score;
 mod shards;
 mod student;
