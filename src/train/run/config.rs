@@ -28,6 +28,8 @@ pub struct LoopConfig {
     pub clip_norm: f64,
     /// Decay per step of the averaged weights that are judged and kept; 0 to keep the weights as they are.
     pub average_decay: f64,
+    /// Epochs between judgements; the last is judged in any case.
+    pub judge_every: usize,
     /// Epochs without a better score after which the run ends; 0 for never.
     pub patience: usize,
     /// Optimiser steps between checkpoints; one is written after every epoch in any case. 0 for no others.
@@ -49,6 +51,7 @@ impl Default for LoopConfig {
             weight_decay: 1e-2,
             clip_norm: 5.0,
             average_decay: 0.0,
+            judge_every: 1,
             patience: 0,
             checkpoint_steps: 0,
             recompute: false,
@@ -61,8 +64,8 @@ impl LoopConfig {
     /// Names the setting that makes no sense.
     pub fn validate(&self) -> Result<()> {
         let refuse = |what: &str| Err(Error::usage(format!("run.{what}")));
-        if self.epochs == 0 || self.batch == 0 || self.accumulate == 0 {
-            return refuse("epochs, run.batch and run.accumulate must be at least 1");
+        if [self.epochs, self.batch, self.accumulate, self.judge_every].contains(&0) {
+            return refuse("epochs, run.batch, run.accumulate and run.judge_every must be at least 1");
         }
         let rates = self.learning_rate > 0.0 && (0.0..=self.learning_rate).contains(&self.min_learning_rate);
         if !rates || !self.learning_rate.is_finite() {

@@ -307,11 +307,29 @@ impl<M: Method> Training<'_, M> {
         checkpoint::save_net(&state.net, &folder.join(format!("net-{rank}.bpk")))
     }
 
-    /// Judges the epoch, keeps the network if it is the best, and writes the checkpoint.
+    /// Ends the epoch: judges it if its turn has come, and writes the checkpoint.
     fn close_epoch(&mut self, state: &mut State<M>, journal: Option<&mut Journal>) -> Result<()> {
         if self.ranks.size() > 1 {
             state.net = super::statistics::mean(state.net.clone(), self.ranks)?;
         }
+        let p = &mut state.progress;
+        let mean = p.loss_sum / p.steps_in_epoch.max(1) as f64;
+        (p.epoch, p.steps_in_epoch, p.loss_sum) = (p.epoch + 1, 0, 0.0);
+        let (epoch, step) = (p.epoch, p.step);
+        let due = epoch.is_multiple_of(self.config.judge_every) || epoch == self.config.epochs;
+        let found = if due { self.judge(state)? } else { Figures::new() };
+        let told: String = found.iter().map(|(k, v)| format!(", {k} {v:.4}")).collect();
+        log::info!("epoch {epoch}: loss {mean:.4}{told}");
+        if let Some(journal) = journal {
+            let mut figures = vec![("epoch/loss".to_owned(), mean)];
+            figures.extend(found.into_iter().map(|(k, v)| (format!("epoch/{k}"), v)));
+            journal.write(step, epoch, &figures)?;
+        }
+        self.save(state)
+    }
+
+    /// Judges the network of the epoch just done and keeps it if it is the best.
+    fn judge(&mut self, state: &mut State<M>) -> Result<Figures> {
         let judged = match &state.average {
             Some(average) => average.module().valid(),
             None => state.net.valid(),
@@ -320,27 +338,16 @@ impl<M: Method> Training<'_, M> {
         let verdict = if first { self.judge.judge(&self.method, &judged)? } else { Verdict::default() };
         let score = self.ranks.from_first(verdict.score.unwrap_or(f64::NAN))?;
         let p = &mut state.progress;
-        let mean = p.loss_sum / p.steps_in_epoch.max(1) as f64;
-        (p.epoch, p.steps_in_epoch, p.loss_sum) = (p.epoch + 1, 0, 0.0);
-        let better = score.is_nan() || p.best_score.is_none_or(|best| score > best);
-        if better {
+        if score.is_nan() || p.best_score.is_none_or(|best| score > best) {
             p.best_epoch = p.epoch;
             p.best_score = (!score.is_nan()).then_some(score);
+            if first {
+                checkpoint::replace_file(&self.folder.join(BEST), |path| checkpoint::save_net(&judged, path))?;
+                let backbone = self.method.backbone(&judged);
+                checkpoint::replace_file(&self.folder.join(BACKBONE), |path| checkpoint::save_net(backbone, path))?;
+            }
         }
-        if better && first {
-            checkpoint::replace_file(&self.folder.join(BEST), |path| checkpoint::save_net(&judged, path))?;
-            let backbone = self.method.backbone(&judged);
-            checkpoint::replace_file(&self.folder.join(BACKBONE), |path| checkpoint::save_net(backbone, path))?;
-        }
-        let (epoch, step) = (state.progress.epoch, state.progress.step);
-        let told: String = verdict.figures.iter().map(|(k, v)| format!(", {k} {v:.4}")).collect();
-        log::info!("epoch {epoch}: loss {mean:.4}{told}");
-        if let Some(journal) = journal {
-            let mut figures = vec![("epoch/loss".to_owned(), mean)];
-            figures.extend(verdict.figures.into_iter().map(|(k, v)| (format!("epoch/{k}"), v)));
-            journal.write(step, epoch, &figures)?;
-        }
-        self.save(state)
+        Ok(verdict.figures)
     }
 }
 
