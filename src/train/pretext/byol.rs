@@ -43,8 +43,8 @@ impl Default for ByolConfig {
 }
 
 impl ByolConfig {
-    /// For narrow backbones and runs of a few hundred steps, on clips of `frames` frames: small heads, views of half the
-    /// frames, a target that moves sooner.
+    /// For narrow backbones and runs of a few hundred steps, on clips of `frames` frames: small heads, views of half
+    /// the frames, a target that moves sooner.
     pub fn small(size_px: usize, frames: usize) -> Self {
         let views = ViewConfig::strong(size_px, [0.3, 1.0]);
         Self {

@@ -51,9 +51,9 @@ pub fn by_spread(feature_std: f64) -> f64 {
     f64::from(feature_std < COLLAPSED)
 }
 
-/// 1 if `rows` distributions over `classes` have collapsed, else 0. What a class tells about its row is the [`usage`] less
-/// the mean [`entropy`]; it vanishes both if one class takes all rows and if every row is uniform, the two ways of arXiv
-/// 2104.14294, section 5.3.
+/// 1 if `rows` distributions over `classes` have collapsed, else 0. What a class tells about its row is the [`usage`]
+/// less the mean [`entropy`]; it vanishes both if one class takes all rows and if every row is uniform, the two ways of
+/// arXiv 2104.14294, section 5.3.
 pub fn by_classes(entropy: f64, usage: f64, rows: usize, classes: usize) -> f64 {
     let most = (rows.min(classes) as f64).ln();
     f64::from(usage - entropy < COLLAPSED * most)
