@@ -47,7 +47,7 @@ impl Raster {
         let [a, b, c] = v.map(|[x, y, _]| [x * s - 0.5, y * s - 0.5]);
         // With y downwards these have a negative area.
         let area = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]);
-        if !(area < 0.0) {
+        if area >= 0.0 || area.is_nan() {
             return;
         }
         let span = |i: usize, n: usize| {

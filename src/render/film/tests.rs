@@ -299,7 +299,7 @@ fn the_crop_lies_in_the_picture_and_the_face_in_the_crop() {
         for i in (0..200).step_by(40) {
             let p = f.picture(i, &mut head).unwrap();
             let [x, y, side] = p.crop;
-            assert!(p.gray.width % 8 == 0 && p.gray.height % 8 == 0);
+            assert!(p.gray.width.is_multiple_of(8) && p.gray.height.is_multiple_of(8));
             assert!(x >= 0.0 && y >= 0.0 && x + side <= p.gray.width as f32 && y + side <= p.gray.height as f32);
             assert!((side / f.scene.crop_px - 1.0).abs() < 0.2);
         }

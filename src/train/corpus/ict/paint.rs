@@ -71,7 +71,7 @@ impl<'a> Painter<'a> {
             eyes: [eye(true), eye(false)],
             chin_z: at[model.landmarks[8] as usize][2],
             mottle: std::array::from_fn(|_| {
-                [rng.range(0.2, 1.6), rng.range(0.2, 1.6), rng.range(0.2, 1.6), 6.28 * rng.unit()]
+                [rng.range(0.2, 1.6), rng.range(0.2, 1.6), rng.range(0.2, 1.6), std::f32::consts::TAU * rng.unit()]
             }),
             brow: rng.range(0.24, 0.42),
         }

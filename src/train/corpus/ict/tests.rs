@@ -7,8 +7,10 @@ use crate::{frame::Gray, train::data::npy::Header};
 use std::io::Write;
 use std::sync::Arc;
 
-/// Arrays by name: type, shape, bytes.
-type Arrays = BTreeMap<&'static str, (String, Vec<usize>, Vec<u8>)>;
+/// Type, shape, bytes.
+type Array = (String, Vec<usize>, Vec<u8>);
+/// By name.
+type Arrays = BTreeMap<&'static str, Array>;
 
 /// Vertices: landmarks on a bent face, then four of each eye.
 fn vertices() -> Vec<[f32; 3]> {
@@ -28,7 +30,7 @@ fn ints(values: &[i32]) -> Vec<u8> {
     values.iter().flat_map(|v| v.to_le_bytes()).collect()
 }
 
-fn texts(values: &[&str]) -> (String, Vec<usize>, Vec<u8>) {
+fn texts(values: &[&str]) -> Array {
     let width = values.iter().map(|v| v.len()).max().unwrap();
     let letters = values.iter().flat_map(|v| v.chars().chain(std::iter::repeat('\0')).take(width));
     (format!("<U{width}"), vec![values.len()], letters.flat_map(|c| (c as u32).to_le_bytes()).collect())
@@ -111,7 +113,7 @@ fn heads_are_drawn_and_move() {
 
 #[test]
 fn files_of_another_layout_are_refused() {
-    let broken = |key: &'static str, change: &dyn Fn(&mut (String, Vec<usize>, Vec<u8>))| {
+    let broken = |key: &'static str, change: &dyn Fn(&mut Array)| {
         let mut a = arrays();
         change(a.get_mut(key).unwrap());
         load(&a).unwrap_err().to_string()
