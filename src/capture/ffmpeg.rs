@@ -51,22 +51,41 @@ fn installed_timing_option() -> &'static str {
     })
 }
 
+/// Name of a file that is there and not empty.
+pub(super) fn checked(path: &Path) -> Result<String> {
+    let name = path.display().to_string();
+    let meta = std::fs::metadata(path).map_err(|e| Error::input("cannot be opened").at(&name).caused_by(e))?;
+    if meta.len() == 0 {
+        return Err(Error::input("is empty").at(&name).remedy("expected a video file"));
+    }
+    Ok(name)
+}
+
+/// The program with `path` as its input, saying what [`super::showinfo`] understands.
+pub(super) fn program(path: &Path) -> Command {
+    let mut file = std::ffi::OsString::from("file:");
+    file.push(path);
+    let mut program = Command::new("ffmpeg");
+    program.args(["-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info", "-i"]).arg(file);
+    program
+}
+
+/// The error of a program that does not start.
+pub(super) fn unavailable(name: &str, e: std::io::Error) -> Error {
+    Error::dependency("the program ffmpeg cannot be started, and video files need it")
+        .at(name)
+        .caused_by(e)
+        .remedy("install it, on Debian and Ubuntu with `apt-get install ffmpeg`")
+}
+
 impl Video {
     /// Starts decoding `path`.
     ///
     /// # Errors
     /// A missing or empty file, or a missing `ffmpeg`; what ffmpeg itself refuses shows at the first frame.
     pub fn open(path: &Path) -> Result<Self> {
-        let name = path.display().to_string();
-        let meta = std::fs::metadata(path).map_err(|e| Error::input("cannot be opened").at(&name).caused_by(e))?;
-        if meta.len() == 0 {
-            return Err(Error::input("is empty").at(&name).remedy("expected a video file"));
-        }
-        let mut file = std::ffi::OsString::from("file:");
-        file.push(path);
-        let mut child = Command::new("ffmpeg")
-            .args(["-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info", "-i"])
-            .arg(file)
+        let name = checked(path)?;
+        let mut child = program(path)
             .args(["-map", "0:v:0", "-vf", "scale=out_range=full,showinfo=checksum=0"])
             .args([installed_timing_option(), "passthrough", "-pix_fmt", "yuvj420p", "-strict", "-1"])
             .args(["-f", "yuv4mpegpipe", "-"])
@@ -74,12 +93,7 @@ impl Video {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .map_err(|e| {
-                Error::dependency("the program ffmpeg cannot be started, and video files need it")
-                    .at(&name)
-                    .caused_by(e)
-                    .remedy("install it, on Debian and Ubuntu with `apt-get install ffmpeg`")
-            })?;
+            .map_err(|e| unavailable(&name, e))?;
         // Unbounded: ffmpeg may print many stamps before it hands over the first small frames.
         let (said, stamps) = channel();
         let complaints = child.stderr.take().map(|s| std::thread::spawn(move || listen(s, &said)));

@@ -50,7 +50,11 @@ impl Folder {
     }
 }
 
-fn read(path: &Path, frame: &mut Frame) -> Result<()> {
+/// Reads one picture.
+///
+/// # Errors
+/// If it cannot be decoded, or is larger than a frame may be.
+pub fn read(path: &Path, frame: &mut Frame) -> Result<()> {
     let fail = |e: image::ImageError| Error::input("cannot be decoded").at(path.display()).caused_by(e);
     let mut reader = image::ImageReader::open(path)?.with_guessed_format()?;
     let mut limits = image::Limits::default();

@@ -8,6 +8,7 @@ mod huffman;
 pub mod loopback;
 pub mod recording;
 mod showinfo;
+pub mod sound;
 pub mod synthetic;
 pub mod unpack;
 #[cfg(feature = "v4l2")]

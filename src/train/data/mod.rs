@@ -1,5 +1,6 @@
 //! Training data: real stills with human votes, annotated videos, rendered clips, augmentation.
 
+pub mod audio;
 pub mod augment;
 pub mod ferplus;
 pub mod npy;

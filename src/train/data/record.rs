@@ -181,7 +181,7 @@ pub struct Recording {
 }
 
 /// A file and what is to be said of it.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Note {
     pub file: String,
     pub why: String,

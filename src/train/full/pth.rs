@@ -226,5 +226,18 @@ pub fn import(path: &Path, wanted: &FullSpec, device: &Device) -> Result<Import>
     Ok(Import { spec, net, whole, skipped: keys.into_keys().collect() })
 }
 
+/// Puts what fits of a checkpoint of the authors' layout into `net`, of the shape `wanted`.
+///
+/// # Errors
+/// As [`import`], or if nothing fits.
+pub fn start_from(net: FullNet, wanted: &FullSpec, path: &Path) -> Result<(FullNet, partial::Loaded)> {
+    let import = import(path, wanted, &Device::flex())?;
+    let mut tensors = partial::named(&import.net);
+    if !import.whole {
+        tensors.retain(|name, _| name.starts_with("backbone."));
+    }
+    partial::place(net, tensors, path)
+}
+
 #[cfg(test)]
 mod tests;

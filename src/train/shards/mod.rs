@@ -18,16 +18,19 @@
 //! A recording longer than a limit is cut into samples that follow each other: same `video`, `part` from 0, and
 //! `start_s` telling where the part begins.
 
+mod check;
 mod codec;
 mod index;
 mod reader;
 mod writer;
 
+pub use check::{Checked, CheckedPart};
 pub use index::{Index, Pixels, Shard};
 pub use reader::{Reader, Stream};
 pub use writer::{Writer, WriterConfig};
 
-pub(crate) use codec::{Located, append, scan};
+pub(crate) use codec::{append, scan};
+pub(crate) use index::replace;
 
 use super::data::record::Split;
 use crate::error::{Error, Result};

@@ -1,6 +1,7 @@
 //! Reads the samples of a folder of shards, one after the other, never all in memory.
 
-use super::{Index, Located, Meta, Sample, Shard, codec};
+use super::codec::{self, Located};
+use super::{Index, Meta, Sample, Shard};
 use crate::error::{Error, Result};
 use crate::render::Rng;
 use crate::train::data::record::Split;
@@ -47,6 +48,11 @@ impl Reader {
             }
         }
         Ok(Self { folder: folder.into(), index, filters: Vec::new(), rank: 0, ranks: 1 })
+    }
+
+    /// Where it lies.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// What the folder holds, whatever is filtered.

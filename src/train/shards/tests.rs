@@ -302,3 +302,34 @@ fn members_of_other_tools_are_passed_over() {
     let found = scan(&path).unwrap();
     assert!(found.len() == 1 && same(&found[0].read().unwrap(), &all[0]));
 }
+
+#[test]
+fn a_check_counts_everything_and_finds_what_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut all = samples();
+    all[0].video[..16].fill(0);
+    // The made-up groups would be in both splits.
+    all[16..].iter_mut().for_each(|s| s.meta.group.push_str(" valid"));
+    write(dir.path(), config(), &all);
+    let reader = Reader::open(dir.path()).unwrap();
+    let checked = reader.clone().filtered(|_| false).check().unwrap();
+    let train = &checked.parts[0];
+    let frames: usize = all[..16].iter().map(|s| s.meta.frames).sum();
+    assert_eq!((checked.parts.len(), train.samples, train.recordings, train.people), (2, 16, 16, 3));
+    assert_eq!((train.frames, train.labelled, train.black, train.with_audio), (frames, frames - 16, 1, 8));
+    assert!((train.seconds - frames as f64 / 25.0).abs() < 1e-9);
+    let path = dir.path().join("train-000001.tar");
+    let good = std::fs::read(&path).unwrap();
+    let mut flipped = good.clone();
+    flipped[700] ^= 1;
+    std::fs::write(&path, flipped).unwrap();
+    let e = reader.check().unwrap_err().to_string();
+    assert!(e.contains("train-000001.tar: is not what was written"), "{e}");
+    std::fs::write(&path, good).unwrap();
+    let e = |all: &[Sample]| {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), config(), all);
+        Reader::open(dir.path()).unwrap().check().unwrap_err().to_string()
+    };
+    assert!(e(&samples()).contains("is in train and in valid"));
+}

@@ -252,13 +252,22 @@ impl Writer {
         Ok(())
     }
 
+    /// [`Writer::finish_with`] nothing more to do.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn finish(self) -> Result<Index> {
+        self.finish_with(|_| Ok(()))
+    }
+
     /// Ends the last shard, writes the index and removes the journal; gives the index of what this writer wrote.
     ///
     /// Of several ranks each writes an index of its own, and the last to finish the one for all.
     ///
     /// # Errors
-    /// If a file cannot be written; ranks that worked with different settings.
-    pub fn finish(mut self) -> Result<Index> {
+    /// If a file cannot be written; ranks that worked with different settings; what `before` gives, which is called with
+    /// the index just before the folder counts as finished.
+    pub(crate) fn finish_with(mut self, before: impl FnOnce(&Index) -> Result<()>) -> Result<Index> {
         self.close()?;
         let mut index = Index::new(self.config.size_px, self.config.settings.clone());
         let mut histogram = vec![0; 256];
@@ -268,6 +277,7 @@ impl Writer {
             index.splits.entry(c.split).or_default().push(c.shard.clone());
         }
         index.pixels = Pixels::of(&histogram);
+        before(&index)?;
         index.write(&self.own_index())?;
         self.merge()?;
         let journal = self.journal();

@@ -8,7 +8,7 @@ mod affwild2;
 mod avec;
 pub(crate) mod files;
 mod msp_face;
-mod npz;
+pub(crate) mod npz;
 mod omg;
 mod recola;
 mod series;

@@ -1,15 +1,13 @@
-//! Shapes of arrays in npz files, without reading their data.
+//! Arrays of pictures in npz files.
 
 use crate::error::{Error, Result};
-use crate::train::data::npy::Header;
+use crate::train::data::npy::{Header, Item};
 use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
-/// Shape of the three-dimensional array `key`.
-///
-/// # Errors
-/// Not an npz file, no such array, another number of dimensions, or fewer bytes than the shape needs.
-pub fn shape(path: &Path, key: &str) -> Result<[usize; 3]> {
+/// Opens the three-dimensional array `key` and hands on its header and what follows that, which is long enough for it.
+fn open<T>(path: &Path, key: &str, then: impl FnOnce(&Header, [usize; 3], &mut dyn Read) -> Result<T>) -> Result<T> {
     let place = format!("{}:{key}", path.display());
     let bad = |what: &str| Error::input(what).at(&place).remedy("expected an npz file with an array of T x H x W");
     let file = File::open(path).map_err(|e| bad("cannot be opened").caused_by(e))?;
@@ -24,7 +22,35 @@ pub fn shape(path: &Path, key: &str) -> Result<[usize; 3]> {
     if header.data_bytes().is_none_or(|n| total < n) {
         return Err(bad(&format!("is cut off: {total} bytes hold no {t} x {h} x {w} array")));
     }
-    Ok([t, h, w])
+    then(&header, [t, h, w], &mut member)
+}
+
+/// Shape of the three-dimensional array `key`; its data are not read.
+///
+/// # Errors
+/// Not an npz file, no such array, another number of dimensions, or fewer bytes than the shape needs.
+pub fn shape(path: &Path, key: &str) -> Result<[usize; 3]> {
+    open(path, key, |_, shape, _| Ok(shape))
+}
+
+/// Hands on the number and the `H * W` pixels of every frame of the array `key`, one at a time.
+///
+/// # Errors
+/// As [`shape`]; items that are not u8 stored row by row; damaged data; what `take` gives.
+pub fn each_frame(path: &Path, key: &str, take: &mut dyn FnMut(usize, &[u8]) -> Result<()>) -> Result<()> {
+    open(path, key, |header, [t, h, w], data| {
+        let at = |e: Error| e.at(format!("{}:{key}", path.display()));
+        if *header != Header::new(u8::DESCR, &header.shape) {
+            let order = if header.fortran { " column by column" } else { "" };
+            return Err(at(Error::unsupported(format!("holds {}{order}, expected u8 row by row", header.descr))));
+        }
+        let mut pixels = vec![0; h * w];
+        for i in 0..t {
+            data.read_exact(&mut pixels).map_err(|e| at(Error::input("is damaged").caused_by(e)))?;
+            take(i, &pixels)?;
+        }
+        Ok(())
+    })
 }
 
 #[cfg(test)]

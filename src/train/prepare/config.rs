@@ -1,0 +1,135 @@
+//! What `prepare` is told.
+
+use crate::error::{Error, Result};
+use crate::spec::CropRule;
+use crate::train::data::audio::{AudioTarget, LogMel, encoder};
+use crate::train::data::record::{Media, Recording};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use std::fmt::Write;
+use std::path::PathBuf;
+
+/// Acoustic features.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Audio {
+    #[default]
+    None,
+    LogMel {
+        deltas: bool,
+    },
+    /// An ONNX file.
+    Encoder(PathBuf),
+}
+
+impl Audio {
+    /// # Errors
+    /// An encoder that cannot be opened.
+    pub fn open(&self) -> Result<Option<Box<dyn AudioTarget>>> {
+        match self {
+            Audio::None => Ok(None),
+            Audio::LogMel { deltas } => Ok(Some(Box::new(LogMel::new(*deltas)))),
+            Audio::Encoder(path) => encoder(path).map(Some),
+        }
+    }
+}
+
+/// Settings of [`super::prepare`].
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PrepareConfig {
+    /// Height and width of a crop.
+    pub size_px: usize,
+    /// Finest detail of a crop, as in [`CropRule`]; at most `size_px`.
+    pub detail_px: usize,
+    /// Pictures are crops already: they are only resized. Arrays always are.
+    pub crops: bool,
+    /// Frames a second of the shards; `None` keeps those of each recording.
+    pub fps: Option<f64>,
+    /// Frames a second of pictures, where the data set does not say.
+    pub picture_fps: f64,
+    /// Longest sample in seconds.
+    pub part_s: f64,
+    pub audio: Audio,
+    /// Written into `tags` of every sample as `set`.
+    pub set: String,
+    #[serde(skip)]
+    pub shard_bytes: u64,
+    /// Threads; 0 for one a core.
+    #[serde(skip)]
+    pub jobs: usize,
+    /// This process takes every `ranks`-th recording from the `rank`-th on.
+    #[serde(skip)]
+    pub rank: usize,
+    #[serde(skip)]
+    pub ranks: usize,
+}
+
+impl Default for PrepareConfig {
+    fn default() -> Self {
+        Self {
+            size_px: 96,
+            detail_px: 96,
+            crops: false,
+            fps: None,
+            picture_fps: 25.0,
+            part_s: 60.0,
+            audio: Audio::None,
+            set: "plain".into(),
+            shard_bytes: 128 << 20,
+            jobs: 0,
+            rank: 0,
+            ranks: 1,
+        }
+    }
+}
+
+impl PrepareConfig {
+    /// The runtime's crop, in this size.
+    pub fn rule(&self) -> CropRule {
+        CropRule { size_px: self.size_px, detail_px: self.detail_px, ..CropRule::FERPLUS }
+    }
+
+    /// # Errors
+    /// Names the setting that is out of range.
+    pub fn validate(&self) -> Result<()> {
+        self.rule().validate().map_err(|e| Error::usage(e.to_string()))?;
+        let rate = |v: f64| (1.0..=240.0).contains(&v);
+        if !self.fps.is_none_or(rate) || !rate(self.picture_fps) {
+            return Err(Error::usage("frame rates are 1 to 240 a second"));
+        }
+        if !(1.0..=600.0).contains(&self.part_s) {
+            return Err(Error::usage(format!("samples of {} s, expected 1 to 600", self.part_s)));
+        }
+        if self.rank >= self.ranks {
+            return Err(Error::usage(format!("rank {} of {} ranks, counted from 0", self.rank, self.ranks)));
+        }
+        Ok(())
+    }
+
+    /// For the index: these settings, and a digest of the recordings that a resumed run must agree with.
+    pub(super) fn settings(&self, recordings: &[&Recording]) -> Result<serde_json::Value> {
+        let mut digest = Digesting(Sha256::new());
+        for r in recordings {
+            let length = match &r.media {
+                Media::Video(path) | Media::Array { file: path, .. } => std::fs::metadata(path).map_or(0, |m| m.len()),
+                Media::Frames(_) => 0,
+            };
+            // Hashing does not fail.
+            let _ = write!(digest, "{r:?} {length}\n");
+        }
+        let mut settings =
+            serde_json::to_value(self).map_err(|e| Error::usage("settings cannot be written").caused_by(e))?;
+        settings["data_sha256"] = format!("{:x}", digest.0.finalize()).into();
+        Ok(settings)
+    }
+}
+
+/// Hashes text as it is written.
+struct Digesting(Sha256);
+
+impl Write for Digesting {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        self.0.update(text);
+        Ok(())
+    }
+}
