@@ -27,13 +27,13 @@ def enter_environment():
     os.execv(python, [python, *sys.argv])
 
 
-def build_server(features):
-    """Path of the optimised bench server."""
-    command = ["cargo", "bench", "--locked", "--no-run", "--bench", "step_server", "--message-format=json"]
+def build_server(features, bench="step_server"):
+    """Path of an optimised bench server."""
+    command = ["cargo", "bench", "--locked", "--no-run", "--bench", bench, "--message-format=json"]
     command += ["--features", features] if features else []
     lines = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
     made = [json.loads(line) for line in lines if line.startswith("{")]
-    return next(m["executable"] for m in made if m.get("executable") and m["target"]["name"] == "step_server")
+    return next(m["executable"] for m in made if m.get("executable") and m["target"]["name"] == bench)
 
 
 # ONNX Runtime 1.32.0's one test of the CPUID bit for AVX-512 in MLAS, and the same test of no bit at all. It has no option that

@@ -9,7 +9,8 @@ use vaerr::frame::{Frame, Gray};
 use vaerr::model::{Bundle, Precision};
 use vaerr::pipeline::Pipeline;
 use vaerr::preprocess::Cropper;
-use vaerr::spec::HEADS;
+use vaerr::render::film::{Film, Occlusion, Portrait, Subject};
+use vaerr::spec::{CropRule, HEADS};
 
 fn main() {
     divan::main();
@@ -70,5 +71,19 @@ fn whole_pipeline(bencher: Bencher) {
         frame.index += 1;
         frame.time += std::time::Duration::from_millis(40);
         pipeline.process(&frame).unwrap().len()
+    });
+}
+
+/// A frame of a rendered corpus, from head to crop.
+#[divan::bench]
+fn film_frame(bencher: Bencher) {
+    let rule = CropRule { size_px: 96, detail_px: 96, ..CropRule::FERPLUS };
+    let film = Film::new(Subject::new(1), 1, 30.0, 25.0, rule, &Occlusion::NONE, false);
+    let (mut head, mut cropper) = (Portrait::new(film.subject.person.clone()), Cropper::for_rule(&rule));
+    let (mut i, mut out) = (0, vec![0; 96 * 96]);
+    bencher.bench_local(|| {
+        let picture = film.picture(i % 750, &mut head).unwrap();
+        cropper.crop_into(&picture.gray, picture.crop, &mut out);
+        i += 1;
     });
 }

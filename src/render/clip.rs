@@ -53,7 +53,7 @@ pub fn clip(seed: u64, frames: usize, fps: f64, size_px: usize) -> Vec<Shot> {
 }
 
 /// Binomial blur over three pixels both ways.
-fn soften(g: &mut Gray) {
+pub(super) fn soften(g: &mut Gray) {
     let w = g.width;
     for (step, n) in [(1, w), (w, g.height)] {
         let old = g.data.clone();

@@ -25,7 +25,7 @@ impl Style {
     }
 }
 
-/// Action unit intensities in [0, 1]; `au14` acts on one side only, `au43` closes the eyes.
+/// Action unit intensities in [0, 1]; `au14` acts on one side only, `au43` closes the eyes, `au18` puckers the lips.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Expression {
     pub au1: f32,
@@ -44,6 +44,9 @@ pub struct Expression {
     pub au25: f32,
     pub au26: f32,
     pub au43: f32,
+    pub au18: f32,
+    /// Share by which the smile is stronger on the right of the picture than on its left, in [-1, 1].
+    pub skew: f32,
 }
 
 /// Closeness of `a` to an anchor (valence, arousal), 1 at the anchor.
@@ -58,6 +61,13 @@ impl Expression {
     /// Smile, frown, eye and jaw opening grow monotonically with the axes; the units that tell the
     /// negative emotions apart peak at the class means of AffectNet (Mollahosseini et al. 2017).
     pub fn from_affect(affect: Affect, person: &Person, style: &Style) -> Self {
+        let plain = Self::mean_units(affect);
+        Self::from_units(std::array::from_fn(|i| (plain[i] * style.0[i] * person.expressiveness).clamp(0.0, 1.0)))
+    }
+
+    /// How strongly `affect` shows in each unit (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 20, 23, 25, 26, 43) on the mean face,
+    /// not negative and not yet held to 1.
+    pub fn mean_units(affect: Affect) -> [f32; 16] {
         let a = Affect { arousal: affect.arousal.clamp(-1.0, 1.0), valence: affect.valence.clamp(-1.0, 1.0) };
         let (up, down) = (a.arousal.max(0.0), (-a.arousal).max(0.0));
         let (good, bad) = (a.valence.max(0.0), (-a.valence).max(0.0));
@@ -67,7 +77,7 @@ impl Expression {
         let disgust = near(a, -0.68, 0.45, 0.28);
         let anger = near(a, -0.43, 0.55, 0.25);
         let contempt = near(a, -0.55, 0.60, 0.18);
-        let plain = [
+        [
             0.75 * surprise + 0.8 * fear + 1.1 * sad,
             0.95 * surprise + 0.35 * fear + 0.3 * up,
             1.25 * bad + 0.3 * anger,
@@ -84,25 +94,31 @@ impl Expression {
             0.6 * good + 0.8 * up * (1.0 - anger),
             (1.35 * (up - 0.12).max(0.0)) * (1.0 - 0.55 * bad) * (1.0 - 0.6 * anger),
             0.75 * down,
-        ];
-        let gain = |i: usize| (plain[i] * style.0[i] * person.expressiveness).clamp(0.0, 1.0);
+        ]
+    }
+
+    /// The units in the order of [`Expression::mean_units`]; no pucker, no skew.
+    pub fn from_units(u: [f32; 16]) -> Self {
+        let [au1, au2, au4, au5, au6, au7, au9, au10, au12, au14, au15, au20, au23, au25, au26, au43] = u;
         Self {
-            au1: gain(0),
-            au2: gain(1),
-            au4: gain(2),
-            au5: gain(3),
-            au6: gain(4),
-            au7: gain(5),
-            au9: gain(6),
-            au10: gain(7),
-            au12: gain(8),
-            au14: gain(9),
-            au15: gain(10),
-            au20: gain(11),
-            au23: gain(12),
-            au25: gain(13),
-            au26: gain(14),
-            au43: gain(15),
+            au1,
+            au2,
+            au4,
+            au5,
+            au6,
+            au7,
+            au9,
+            au10,
+            au12,
+            au14,
+            au15,
+            au20,
+            au23,
+            au25,
+            au26,
+            au43,
+            au18: 0.0,
+            skew: 0.0,
         }
     }
 }

@@ -39,7 +39,7 @@ pub(super) struct Features<'a> {
 impl<'a> Features<'a> {
     pub fn new(p: &'a Person, e: Expression) -> Self {
         let shut = 1.0 - e.au43;
-        let corner = p.rest_corner - 0.13 * e.au12 + 0.10 * e.au15;
+        let corner = |lead: f32| p.rest_corner - 0.13 * e.au12 * (1.0 + lead) + 0.10 * e.au15;
         Self {
             person: p,
             e,
@@ -47,11 +47,12 @@ impl<'a> Features<'a> {
             lid_low: p.eye_open * (0.75 - 0.35 * e.au6 - 0.30 * e.au7) * (0.3 + 0.7 * shut),
             brow_in: p.brow_v - 0.10 * e.au1 + 0.085 * e.au4,
             brow_out: p.brow_v - 0.10 * e.au2 + 0.02 * e.au4,
-            mouth_width: p.mouth_width * (1.0 + 0.36 * e.au12 + 0.25 * e.au20 - 0.18 * e.au23 - 0.16 * e.au26),
-            corner: [corner, corner - 0.09 * e.au14],
+            mouth_width: p.mouth_width
+                * (1.0 + 0.36 * e.au12 + 0.25 * e.au20 - 0.18 * e.au23 - 0.16 * e.au26 - 0.30 * e.au18),
+            corner: [corner(-e.skew), corner(e.skew) - 0.09 * e.au14],
             gap_up: 0.018 * e.au25 + 0.03 * e.au26 + 0.02 * e.au10,
             gap_low: 0.025 * e.au25 + 0.13 * e.au26,
-            lip: p.lip_thick * (1.0 - 0.55 * e.au23) * (1.0 - 0.2 * e.au12),
+            lip: p.lip_thick * (1.0 - 0.55 * e.au23) * (1.0 - 0.2 * e.au12) * (1.0 + 0.25 * e.au18),
             jaw: 0.10 * e.au26,
         }
     }

@@ -1,9 +1,11 @@
-//! Layer 2: the rendered face: people, expressions, trajectories. Needs no data; a seed fixes everything.
+//! Layer 2: the rendered face: people, expressions, trajectories, and whole films of them. Needs no data; a seed fixes
+//! everything.
 
 mod clip;
 mod draw;
 mod expression;
 mod face;
+pub mod film;
 mod geometry;
 mod person;
 mod rng;

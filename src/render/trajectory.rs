@@ -19,10 +19,13 @@ pub struct Pose {
 
 /// Sum of sinusoids with standard deviation near 1.
 #[derive(Debug, Clone)]
-struct Wave([(f32, f32); 4]);
+pub(super) struct Wave([(f32, f32); 4]);
 
 impl Wave {
-    fn new(rng: &mut Rng, low_hz: f32, high_hz: f32) -> Self {
+    /// 0 at all times.
+    pub(super) const FLAT: Self = Self([(0.0, 0.0); 4]);
+
+    pub(super) fn new(rng: &mut Rng, low_hz: f32, high_hz: f32) -> Self {
         let step = (high_hz / low_hz).powf(0.25);
         let mut hz = low_hz;
         Self(std::array::from_fn(|_| {
@@ -32,7 +35,7 @@ impl Wave {
         }))
     }
 
-    fn at(&self, t: f64) -> f32 {
+    pub(super) fn at(&self, t: f64) -> f32 {
         let one = |(hz, phase): (f32, f32)| (((f64::from(hz) * t).fract() as f32 + phase) * TAU).sin();
         self.0.iter().map(|&w| one(w)).sum::<f32>() / 2f32.sqrt()
     }

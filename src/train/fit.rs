@@ -239,7 +239,8 @@ fn optimizer(config: &FitConfig) -> ModuleOptimizer {
     AdamWConfig::new().with_epsilon(1e-8).with_weight_decay(config.weight_decay).init()
 }
 
-fn replace(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+/// Writes a file beside `path` and puts it in its place, so that `path` is never half written.
+pub(crate) fn replace(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let part = path.with_extension("part");
     write(&part)?;
     std::fs::rename(&part, path).map_err(|e| Error::io("cannot replace the checkpoint").at(path.display()).caused_by(e))

@@ -1,8 +1,11 @@
 //! Layer 5: the trainer. Nothing below imports it.
 
+pub mod ablate;
+pub mod corpus;
 pub mod data;
 pub mod evaluate;
 pub mod export;
+pub mod finetune;
 pub mod fit;
 pub mod fold;
 pub mod full;
@@ -10,7 +13,9 @@ pub mod loss;
 pub mod net;
 pub mod prepare;
 pub mod pretext;
+pub mod pretrain;
 pub mod quantize;
+pub mod recipes;
 pub mod ridge;
 pub mod roll;
 pub mod roll_card;

@@ -1,10 +1,14 @@
 //! The command line of `vaerr-train`; one file a subcommand, or a few that belong together.
 
+mod ablate;
 mod datasets;
+mod import;
 mod prepare;
+mod render;
 mod score;
 mod shards;
 mod student;
+mod training;
 
 use super::print_text as print;
 use crate::{Error, Result};
@@ -25,6 +29,18 @@ enum Command {
     Quantize(student::Quantize),
     /// Measure a quantised run and write its model bundle.
     Export(student::Export),
+    /// Render people with designed emotions as training data.
+    Render(Box<render::RenderArgs>),
+    /// Pre-train the full model's backbone on shards, without labels.
+    Pretrain(training::Pretrain),
+    /// Fine-tune the full model on labelled shards.
+    Finetune(training::FineTune),
+    /// Read a split of shards with a fine-tuned full model.
+    Predict(training::Predict),
+    /// Compare pretext tasks, or losses, over several seeds.
+    Ablate(ablate::Args),
+    /// Make one of our checkpoints from the SS-VAERR authors' PyTorch weights.
+    Import(import::ImportArgs),
     /// Annotated video data sets.
     #[command(subcommand)]
     Datasets(datasets::Datasets),
@@ -50,6 +66,12 @@ fn run(command: Command) -> Result<()> {
         Command::Roll(args) => args.run(),
         Command::Quantize(args) => args.run(),
         Command::Export(args) => args.run(),
+        Command::Render(args) => render::run(&args, &stop),
+        Command::Pretrain(args) => args.run(&stop),
+        Command::Finetune(args) => args.run(&stop),
+        Command::Predict(args) => args.run(),
+        Command::Ablate(args) => args.run(&stop),
+        Command::Import(args) => args.run(),
         Command::Datasets(command) => datasets::run(&command),
         Command::Prepare(args) => prepare::run(&args, &stop),
         Command::Shards(command) => shards::run(&command),

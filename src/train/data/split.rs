@@ -28,10 +28,10 @@ fn count(n: usize, share: f64) -> usize {
     ((n as f64 * share).round() as usize).max(least)
 }
 
-/// Splits whole groups: ordered by a seeded hash of their names, the first go to test, the next to valid, the rest to
+/// The split of each group: ordered by a seeded hash of their names, the first go to test, the next to valid, the rest to
 /// train.
-pub fn by_group(recordings: &mut [Recording], seed: u64, shares: Shares) {
-    let mut groups: Vec<(&str, [u8; 32])> = recordings.iter().map(|r| (&r.group[..], rank(seed, &r.group))).collect();
+pub fn of_groups<'a>(names: impl IntoIterator<Item = &'a str>, seed: u64, shares: Shares) -> BTreeMap<String, Split> {
+    let mut groups: Vec<(&str, [u8; 32])> = names.into_iter().map(|name| (name, rank(seed, name))).collect();
     groups.sort_by_key(|(name, rank)| (*rank, *name));
     groups.dedup();
     let [test, valid] = [shares.test, shares.valid].map(|share| count(groups.len(), share));
@@ -40,8 +40,12 @@ pub fn by_group(recordings: &mut [Recording], seed: u64, shares: Shares) {
         i if i < test + valid => Split::Valid,
         _ => Split::Train,
     };
-    let splits: BTreeMap<String, Split> =
-        groups.iter().enumerate().map(|(i, (name, _))| ((*name).to_owned(), place(i))).collect();
+    groups.iter().enumerate().map(|(i, (name, _))| ((*name).to_owned(), place(i))).collect()
+}
+
+/// Splits whole groups, as [`of_groups`] does.
+pub fn by_group(recordings: &mut [Recording], seed: u64, shares: Shares) {
+    let splits = of_groups(recordings.iter().map(|r| &r.group[..]), seed, shares);
     for r in recordings.iter_mut() {
         r.split = splits.get(&r.group).copied().unwrap_or(Split::Train);
     }

@@ -1,6 +1,7 @@
 //! Stem and ResNet-18 trunk: what the pretext tasks train and hand on.
 
 use super::FullSpec;
+use super::rows::{self, Rows};
 use crate::error::Result;
 use crate::render::Rng;
 use crate::train::net::normal;
@@ -62,7 +63,17 @@ impl Stem {
 
     /// `B x T x H x W` -> `BT x width x H/4 x W/4`.
     pub fn forward(&self, clips: Tensor<4>) -> Tensor<4> {
-        let x = activation::relu(self.layer.forward(Self::windows(clips)));
+        let by_rows = rows::suit(self.layer.conv.val().dims()[0], &clips);
+        self.run(clips, by_rows)
+    }
+
+    fn run(&self, clips: Tensor<4>, by_rows: bool) -> Tensor<4> {
+        let x = if by_rows {
+            self.layer.norm.forward(rows::stem(clips, self.layer.conv.val()))
+        } else {
+            self.layer.forward(Self::windows(clips))
+        };
+        let x = activation::relu(x);
         module::max_pool2d(x, MaxPoolOptions::new([3, 3]).with_stride([2, 2]).with_padding([1, 1]))
     }
 }
@@ -92,6 +103,16 @@ impl Block {
             None => x,
         };
         activation::relu(residual + skipped)
+    }
+
+    fn forward_rows(&self, x: &Rows) -> Rows {
+        let inner = x.convolve(&self.first);
+        let residual = inner.with(activation::relu(inner.x.clone())).convolve(&self.second);
+        let skipped = match &self.shortcut {
+            Some(shortcut) => x.convolve(shortcut).x,
+            None => x.x.clone(),
+        };
+        residual.with(activation::relu(residual.x.clone() + skipped))
     }
 }
 
@@ -135,15 +156,66 @@ impl Backbone {
 
     /// Trunk and global mean: `BT x width x h x w` -> `B x T x 8 width`.
     pub(super) fn pooled(&self, x: Tensor<4>, clips: usize, frames: usize) -> Tensor<3> {
+        let by_rows = rows::suit(x.dims()[1], &x.clone().detach());
+        let features = self.trunk(x, by_rows);
+        let channels = features.dims()[1];
+        features.reshape([clips, frames, channels])
+    }
+
+    fn trunk(&self, x: Tensor<4>, by_rows: bool) -> Tensor<2> {
+        if by_rows {
+            return self.trunk.iter().fold(Rows::of(x), |x, block| block.forward_rows(&x)).mean();
+        }
         let x = self.trunk.iter().fold(x, |x, block| block.forward(x));
         let [rows, channels, h, w] = x.dims();
-        x.reshape([rows, channels, h * w]).mean_dim(2).reshape([clips, frames, channels])
+        x.reshape([rows, channels, h * w]).mean_dim(2).reshape([rows, channels])
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use burn::tensor::TensorData;
+
+    /// Features, gradients of two kernels, and running statistics after a step.
+    fn trained(net: &Backbone, clips: &Tensor<4>, by_rows: bool) -> Vec<TensorData> {
+        let features = net.trunk(net.stem.run(clips.clone(), by_rows), by_rows);
+        let grads = features.clone().powi_scalar(2).mean().backward();
+        let kernels =
+            [&net.stem.layer, &net.trunk[0].first, &net.trunk[2].first, &net.trunk[4].shortcut.as_ref().unwrap()];
+        let mut all = vec![features.into_data()];
+        all.extend(kernels.iter().map(|k| k.conv.grad(&grads).unwrap().into_data()));
+        all.extend(kernels.iter().map(|k| k.norm.gamma.grad(&grads).unwrap().into_data()));
+        let still = net.valid();
+        let norm = &still.trunk[3].second.norm;
+        all.extend([norm.running_mean.value().into_data(), norm.running_var.value().into_data()]);
+        all.push(still.trunk(still.stem.run(clips.clone().inner(), by_rows), by_rows).into_data());
+        all
+    }
+
+    #[test]
+    fn rows_and_planes_train_alike() {
+        let device = Device::flex().autodiff();
+        // Odd sides, so that every stride meets a border.
+        for (clips, frames, height, width) in [(1, 1, 33, 47), (2, 4, 35, 38), (1, 6, 64, 64)] {
+            let spec = FullSpec { width: 3, ..FullSpec::default() };
+            let net = || Backbone::new(&spec, 3, &device).unwrap();
+            let x =
+                normal([clips, frames, height, width], 1.0, &mut Rng::new(4, frames as u64), &device).val().detach();
+            for (a, b) in trained(&net(), &x, true).iter().zip(trained(&net(), &x, false)) {
+                assert_eq!(a.shape(), b.shape());
+                let scale = b.iter::<f32>().map(f32::abs).fold(1e-3, f32::max);
+                let gap = a.iter::<f32>().zip(b.iter::<f32>()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(gap < 1e-3 * scale, "{frames} frames of {width} x {height}: {gap} of {scale}");
+            }
+        }
+    }
+
+    #[test]
+    fn wide_networks_and_pictures_with_gradients_go_by_planes() {
+        let x = Tensor::<4>::zeros([1, 1, 8, 8], &Device::flex().autodiff());
+        assert!(rows::suit(16, &x) && !rows::suit(64, &x) && !rows::suit(16, &x.clone().require_grad()));
+    }
 
     #[test]
     fn the_stem_is_the_papers_conv3d() {
@@ -161,7 +233,9 @@ mod tests {
             activation::relu(layer),
             MaxPoolOptions::new([3, 3]).with_stride([2, 2]).with_padding([1, 1]),
         );
-        let gap = (stem.forward(clips) - wanted).abs().max().into_scalar::<f32>();
-        assert!(gap < 1e-5, "{gap}");
+        for by_rows in [true, false] {
+            let gap = (stem.run(clips.clone(), by_rows) - wanted.clone()).abs().max().into_scalar::<f32>();
+            assert!(gap < 1e-5, "{gap}");
+        }
     }
 }

@@ -4,6 +4,9 @@ pub mod backbone;
 pub mod gru;
 pub mod modes;
 pub mod partial;
+pub mod pth;
+mod rows;
+mod safetensors;
 
 pub use backbone::Backbone;
 pub use gru::BiGru;

@@ -157,7 +157,15 @@ fn respelled(tensors: Named, names: &BTreeSet<String>) -> Named {
 /// If the file is no checkpoint, or nothing in it fits.
 pub fn start_from<M: Module>(net: M, path: &Path) -> Result<(M, Loaded)> {
     let names = named(&net).into_keys().collect();
-    let (net, report) = apply(net, respelled(read(path)?, &names));
+    place(net, respelled(read(path)?, &names), path)
+}
+
+/// As [`apply`], of tensors from `path`.
+///
+/// # Errors
+/// If nothing fits.
+pub(super) fn place<M: Module>(net: M, tensors: Named, path: &Path) -> Result<(M, Loaded)> {
+    let (net, report) = apply(net, tensors);
     if report.loaded.is_empty() {
         let shapes: Vec<String> = report.mismatched.iter().take(3).map(ToString::to_string).collect();
         let why = if shapes.is_empty() { String::new() } else { format!(": {}", shapes.join("; ")) };

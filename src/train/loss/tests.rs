@@ -206,7 +206,8 @@ fn frames_without_a_label_do_not_matter() {
         let (with, gradient) = backward(&recipe, &logits, &labels, &clusters());
         assert_eq!(with, kept, "loss {number}");
         assert!(gradient[9 * HEADS..].iter().all(|g| *g == 0.0) && gradient.iter().all(|g| g.is_finite()));
-        (logits.truncate(9), labels.truncate(9));
+        logits.truncate(9);
+        labels.truncate(9);
     }
 }
 
@@ -288,8 +289,10 @@ proptest! {
         let (mut logits, mut labels) = case(11, seed);
         let of = |x: &[Vec<f64>], l: &[[f32; 2]]| loss_of(&Recipe::numbered(number).unwrap(), x, l, &clusters()).unwrap();
         let before = of(&logits, &labels);
-        (logits.rotate_left(turn), labels.rotate_left(turn));
-        (logits.swap(0, 5), labels.swap(0, 5));
+        logits.rotate_left(turn);
+        labels.rotate_left(turn);
+        logits.swap(0, 5);
+        labels.swap(0, 5);
         prop_assert!((of(&logits, &labels) - before).abs() < 1e-5);
     }
 

@@ -43,13 +43,15 @@ impl Default for ByolConfig {
 }
 
 impl ByolConfig {
-    /// For narrow backbones and runs of a few hundred steps: small heads, a target that moves sooner.
-    pub fn small(size_px: usize) -> Self {
+    /// For narrow backbones and runs of a few hundred steps, on clips of `frames` frames: small heads, views of half
+    /// the frames, a target that moves sooner.
+    pub fn small(size_px: usize, frames: usize) -> Self {
+        let views = ViewConfig::strong(size_px, [0.3, 1.0]);
         Self {
             hidden: 256,
             dims: 64,
             momentum: Momentum::from(0.97),
-            views: ViewConfig::strong(size_px, [0.3, 1.0]),
+            views: ViewConfig { frames: frames.div_ceil(2), max_stride: 2, ..views },
             ..Self::default()
         }
     }

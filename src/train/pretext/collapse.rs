@@ -1,6 +1,6 @@
 //! Signs that a representation is collapsing: that it says the same about every clip.
 
-/// Below this share of the spread of uniform embeddings a batch counts as collapsed.
+/// A batch counts as collapsed below this share of what it could spread or tell.
 const COLLAPSED: f64 = 0.05;
 
 /// Spread of embeddings `rows x dims`: each scaled to unit length, then the mean standard deviation of a dimension
@@ -51,11 +51,12 @@ pub fn by_spread(feature_std: f64) -> f64 {
     f64::from(feature_std < COLLAPSED)
 }
 
-/// 1 if a teacher has collapsed, else 0: onto one class (the [`usage`] is low), or onto none (the mean [`entropy`] of a
-/// row is that of the uniform distribution), the two ways of arXiv 2104.14294, section 5.3.
-pub fn by_classes(entropy: f64, usage: f64, classes: usize) -> f64 {
-    let most = (classes as f64).ln();
-    f64::from(usage < COLLAPSED * most || entropy > (1.0 - 1e-3) * most)
+/// 1 if `rows` distributions over `classes` have collapsed, else 0. What a class tells about its row is the [`usage`]
+/// less the mean [`entropy`]; it vanishes both if one class takes all rows and if every row is uniform, the two ways of
+/// arXiv 2104.14294, section 5.3.
+pub fn by_classes(entropy: f64, usage: f64, rows: usize, classes: usize) -> f64 {
+    let most = (rows.min(classes) as f64).ln();
+    f64::from(usage - entropy < COLLAPSED * most)
 }
 
 #[cfg(test)]
@@ -90,7 +91,7 @@ mod tests {
         let one = [1.0, 0.0, 0.0, 0.0].repeat(6);
         let none = [0.25f32; 24];
         let sharp: Vec<f32> = (0..6).flat_map(|r| (0..4).map(move |k| if k == r % 4 { 1.0 } else { 0.0 })).collect();
-        let signs = |p: &[f32]| by_classes(entropy(p, 4), usage(p, 4), 4);
+        let signs = |p: &[f32]| by_classes(entropy(p, 4), usage(p, 4), 6, 4);
         assert_eq!((signs(&one), signs(&none), signs(&sharp)), (1.0, 1.0, 0.0));
         assert!((entropy(&none, 4) - 4f64.ln()).abs() < 1e-7 && entropy(&sharp, 4) == 0.0);
         assert!(usage(&one, 4) == 0.0 && usage(&sharp, 4) > 1.3);

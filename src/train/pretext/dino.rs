@@ -4,18 +4,20 @@
 //! teacher gives to a large one. The teacher is an exponential moving average of the student; its outputs are centred
 //! and sharpened, which keeps it from collapsing either way.
 
+mod head;
+
+pub use head::DinoHead;
+
 use super::ema::{Ema, Momentum, fresh};
-use super::heads::{Pool, constant, linear, unit_rows, values};
+use super::heads::{Pool, constant, values};
 use super::views::{Input, ViewConfig, spans, views};
 use super::{About, Encoder, Pretext, Setup, collapse};
 use crate::error::{Error, Result};
 use crate::render::Rng;
 use crate::train::full::Backbone;
-use crate::train::net::normal;
 use crate::train::run::checkpoint::{load_net, save_net};
 use crate::train::run::{At, Batch, Loss, Method};
 use burn::module::{Module, Param};
-use burn::nn::Linear;
 use burn::tensor::{Device, Tensor, activation};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -31,6 +33,9 @@ pub struct DinoConfig {
     pub hidden: usize,
     /// Dimensions of the unit vectors that meet the prototypes.
     pub bottleneck: usize,
+    /// Whether the head's two inner layers normalise by the batch. The paper's do not; small batches of clips, whose
+    /// features start out nearly alike, need it to tell clips apart.
+    pub batch_norm: bool,
     /// Classes of the distributions.
     pub prototypes: usize,
     /// Small crops of a clip.
@@ -55,6 +60,7 @@ impl Default for DinoConfig {
         Self {
             hidden: 2048,
             bottleneck: 256,
+            batch_norm: false,
             prototypes: 4096,
             local_crops: 6,
             student_temperature: 0.1,
@@ -70,19 +76,25 @@ impl Default for DinoConfig {
 }
 
 impl DinoConfig {
-    /// For narrow backbones and runs of a few hundred steps, on clips of `frames` frames: a small head, four local crops
-    /// of `local_px` and half the time, a teacher that moves sooner.
+    /// For narrow backbones and runs of a few hundred steps, on clips of `frames` frames: a small head with BatchNorm,
+    /// views of half the frames, four local crops of `local_px` and a quarter of them, a teacher that moves sooner.
     pub fn small(size_px: usize, local_px: usize, frames: usize) -> Self {
-        let local = ViewConfig { frames: frames.div_ceil(2), ..ViewConfig::strong(local_px, [0.15, 0.5]) };
+        let views = |size_px, area, share| ViewConfig {
+            frames: frames.div_ceil(share),
+            max_stride: 2,
+            ..ViewConfig::strong(size_px, area)
+        };
         Self {
             hidden: 256,
             bottleneck: 64,
-            prototypes: 256,
+            batch_norm: true,
+            prototypes: 64,
             local_crops: 4,
+            teacher_temperature: [0.04; 2],
             momentum: Momentum::from(0.97),
             frozen_epochs: 0,
-            global: ViewConfig::strong(size_px, [0.5, 1.0]),
-            local,
+            global: views(size_px, [0.5, 1.0], 2),
+            local: views(local_px, [0.15, 0.5], 4),
             ..Self::default()
         }
     }
@@ -107,38 +119,6 @@ impl DinoConfig {
     pub fn temperature(&self, at: At) -> f64 {
         let [from, to] = self.teacher_temperature;
         if at.progress() < self.warmup { from + (to - from) * at.progress() / self.warmup } else { to }
-    }
-}
-
-/// Three linear layers with GELU between, rows scaled to unit length, then cosines with the prototypes (section 3.1 and
-/// appendix C; no BatchNorm).
-#[derive(Module, Debug)]
-pub struct DinoHead {
-    pub layers: Vec<Linear>,
-    /// `bottleneck x prototypes`; each column counts by its direction alone, which is weight normalisation with a gain
-    /// of 1.
-    pub prototypes: Param<Tensor<2>>,
-}
-
-impl DinoHead {
-    fn new(features: usize, config: &DinoConfig, rng: &mut Rng, device: &Device) -> Self {
-        let DinoConfig { hidden, bottleneck, prototypes, .. } = *config;
-        let mut layer = |inputs, outputs| linear(inputs, outputs, rng, device);
-        let layers = vec![layer(features, hidden), layer(hidden, hidden), layer(hidden, bottleneck)];
-        Self { layers, prototypes: normal([bottleneck, prototypes], 1.0, rng, device) }
-    }
-
-    /// Rows `n x features` -> logits `n x prototypes` in [-1, 1]; `frozen` keeps gradients from the prototypes.
-    pub fn forward(&self, x: Tensor<2>, frozen: bool) -> Tensor<2> {
-        let last = self.layers.len() - 1;
-        let x = self.layers.iter().enumerate().fold(x, |x, (i, layer)| {
-            let x = layer.forward(x);
-            if i < last { activation::gelu(x) } else { x }
-        });
-        let prototypes = self.prototypes.val();
-        let prototypes = if frozen { prototypes.detach() } else { prototypes };
-        let length = (prototypes.clone().square().sum_dim(0) + 1e-12).sqrt();
-        unit_rows(x).matmul(prototypes / length)
     }
 }
 
@@ -267,7 +247,7 @@ impl<E: Encoder> Dino<E> {
 
     /// Entropies in nats; the divergence is what the loss exceeds the teacher's entropy by.
     fn terms(&self, teacher: Tensor<2>, total: &Tensor<1>, temperature: f64) -> Result<Vec<(&'static str, f64)>> {
-        let classes = self.config.prototypes;
+        let [rows, classes] = teacher.dims();
         let probabilities = values(teacher)?;
         let (entropy, usage) = (collapse::entropy(&probabilities, classes), collapse::usage(&probabilities, classes));
         let total = values(total.clone().detach())?.first().map_or(f64::NAN, |v| f64::from(*v));
@@ -275,7 +255,7 @@ impl<E: Encoder> Dino<E> {
             ("teacher_entropy", entropy),
             ("teacher_usage", usage),
             ("kl", total - entropy),
-            ("collapsed", collapse::by_classes(entropy, usage, classes)),
+            ("collapsed", collapse::by_classes(entropy, usage, rows, classes)),
             ("teacher_temperature", temperature),
         ])
     }

@@ -49,8 +49,8 @@ impl<M: Module> Ema<M> {
         Self { slow: module.valid() }
     }
 
-    /// A copy for one forward pass of [`fresh`] inputs: without gradients, and normalising by its batch like the module that learns. What
-    /// the pass does to its running statistics is lost with it, so that the average alone decides them.
+    /// A copy for one forward pass of [`fresh`] inputs: without gradients, and normalising by its batch like the module
+    /// that learns. What the pass does to its running statistics is lost with it; the average alone decides them.
     pub fn forward_copy(&self) -> M {
         self.slow.valid().train().no_grad()
     }

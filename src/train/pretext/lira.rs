@@ -102,7 +102,7 @@ struct Targets {
     heard: Vec<bool>,
 }
 
-/// Mean absolute error over the dimensions of the frames with sound; `heard` is 1 or 0 for each of `clips x frames x 1`.
+/// Mean absolute error over the dimensions of the frames with sound; `heard`, `clips x frames x 1`, is 1 or 0.
 pub fn l1(prediction: Tensor<3>, target: Tensor<3>, heard: Tensor<3>) -> Tensor<1> {
     let dims = prediction.dims()[2];
     let count = heard.clone().sum() * dims as f64;

@@ -93,7 +93,12 @@ macro_rules! pretexts {
         ///
         /// # Errors
         /// An unknown name or setting, data that lacks what the task needs, or those of `user`.
-        pub fn with_pretext<U: WithPretext>(name: &str, recipe: toml::Table, setup: Setup, user: U) -> Result<U::Output> {
+        pub fn with_pretext<U: WithPretext>(
+            name: &str,
+            recipe: toml::Table,
+            setup: Setup,
+            user: U,
+        ) -> Result<U::Output> {
             setup.input.normalise.validate()?;
             $(if name == <$task as Pretext>::ABOUT.name {
                 let (task, net) = <$task as Pretext>::build(settings(name, recipe)?, setup)?;

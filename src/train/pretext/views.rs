@@ -43,7 +43,7 @@ pub struct ViewConfig {
     pub frames: usize,
     /// Every so many frames of the clip at most; the stride is drawn anew for each clip from those that fit.
     pub max_stride: usize,
-    /// Least and greatest share of the picture's area that a crop takes, uniform (Szegedy et al. 2015, arXiv 1409.4842).
+    /// Least and greatest share of the picture's area that a crop takes, uniform (arXiv 1409.4842, section 6).
     pub area: [f32; 2],
     /// Greatest ratio of a crop's sides, log-uniform down to its inverse.
     pub aspect: f32,

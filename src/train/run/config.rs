@@ -28,6 +28,8 @@ pub struct LoopConfig {
     pub clip_norm: f64,
     /// Decay per step of the averaged weights that are judged and kept; 0 to keep the weights as they are.
     pub average_decay: f64,
+    /// Epochs between judgements; the last is judged in any case.
+    pub judge_every: usize,
     /// Epochs without a better score after which the run ends; 0 for never.
     pub patience: usize,
     /// Optimiser steps between checkpoints; one is written after every epoch in any case. 0 for no others.
@@ -49,6 +51,7 @@ impl Default for LoopConfig {
             weight_decay: 1e-2,
             clip_norm: 5.0,
             average_decay: 0.0,
+            judge_every: 1,
             patience: 0,
             checkpoint_steps: 0,
             recompute: false,
@@ -61,8 +64,8 @@ impl LoopConfig {
     /// Names the setting that makes no sense.
     pub fn validate(&self) -> Result<()> {
         let refuse = |what: &str| Err(Error::usage(format!("run.{what}")));
-        if self.epochs == 0 || self.batch == 0 || self.accumulate == 0 {
-            return refuse("epochs, run.batch and run.accumulate must be at least 1");
+        if [self.epochs, self.batch, self.accumulate, self.judge_every].contains(&0) {
+            return refuse("epochs, run.batch, run.accumulate and run.judge_every must be at least 1");
         }
         let rates = self.learning_rate > 0.0 && (0.0..=self.learning_rate).contains(&self.min_learning_rate);
         if !rates || !self.learning_rate.is_finite() {
@@ -89,19 +92,19 @@ impl LoopConfig {
     }
 }
 
-/// A run's settings: those of `file` if given, over the defaults, then each `KEY=VALUE` of `changes` (`run.epochs=3`).
+/// A run's settings: those of `file` if given, over `base`, then each `KEY=VALUE` of `changes` (`run.epochs=3`).
 ///
 /// # Errors
 /// A file that cannot be read, a key that there is not, a value of another type.
-pub fn read<C: Default + Serialize + DeserializeOwned>(file: Option<&Path>, changes: &[String]) -> Result<C> {
-    let mut table = match file {
-        None => toml::Table::new(),
-        Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|e| Error::input("cannot be read").at(path.display()).caused_by(e))?;
-            text.parse().map_err(|e: toml::de::Error| bad(&path.display(), e))?
-        }
-    };
+pub fn read<C: Serialize + DeserializeOwned>(base: &C, file: Option<&Path>, changes: &[String]) -> Result<C> {
+    let whole = |e: toml::ser::Error| Error::usage("the settings cannot be written as TOML").caused_by(e);
+    let mut table = toml::Table::try_from(base).map_err(whole)?;
+    if let Some(path) = file {
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| Error::input("cannot be read").at(path.display()).caused_by(e))?;
+        let given: toml::Table = text.parse().map_err(|e: toml::de::Error| bad(&path.display(), e))?;
+        merge(&mut table, &given);
+    }
     for change in changes {
         let (key, value) =
             change.split_once('=').ok_or_else(|| Error::usage("is not KEY=VALUE").at(format!("--set {change}")))?;
@@ -109,6 +112,26 @@ pub fn read<C: Default + Serialize + DeserializeOwned>(file: Option<&Path>, chan
     }
     let place = file.map_or("settings".into(), |p| p.display().to_string());
     C::deserialize(toml::Value::Table(table)).map_err(|e| bad(&place, e))
+}
+
+/// `base` with the values of `given` over its own.
+///
+/// # Errors
+/// A key that there is not, a value of another type.
+pub fn over<C: Serialize + DeserializeOwned>(base: &C, given: &toml::Table) -> Result<C, toml::de::Error> {
+    let mut table = toml::Table::try_from(base).map_err(serde::de::Error::custom)?;
+    merge(&mut table, given);
+    C::deserialize(toml::Value::Table(table))
+}
+
+/// Puts every value of `from` over those of `into`, table by table.
+pub fn merge(into: &mut toml::Table, from: &toml::Table) {
+    for (key, value) in from {
+        match (into.get_mut(key), value) {
+            (Some(toml::Value::Table(a)), toml::Value::Table(b)) => merge(a, b),
+            _ => _ = into.insert(key.clone(), value.clone()),
+        }
+    }
 }
 
 fn bad(place: &impl std::fmt::Display, e: toml::de::Error) -> Error {
@@ -149,7 +172,7 @@ mod tests {
     }
 
     fn sets(changes: &[&str]) -> Result<Both> {
-        read(None, &changes.iter().map(ToString::to_string).collect::<Vec<_>>())
+        read(&Both::default(), None, &changes.iter().map(ToString::to_string).collect::<Vec<_>>())
     }
 
     #[test]
@@ -169,8 +192,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("run.toml");
         std::fs::write(&file, text).unwrap();
-        assert_eq!(read::<Both>(Some(&file), &[]).unwrap(), Both::default());
-        let changed: Both = read(Some(&file), &["run.epochs=3".into(), "name=first try".into()]).unwrap();
+        assert_eq!(read(&Both::default(), Some(&file), &[]).unwrap(), Both::default());
+        let changed: Both =
+            read(&Both::default(), Some(&file), &["run.epochs=3".into(), "name=first try".into()]).unwrap();
         assert_eq!((changed.run.epochs, &changed.name[..]), (3, "first try"));
     }
 

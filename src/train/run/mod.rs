@@ -3,7 +3,9 @@
 pub mod checkpoint;
 pub mod config;
 pub mod device;
+pub mod driver;
 pub mod events;
+pub mod feed;
 pub mod gradients;
 pub mod journal;
 pub mod method;
@@ -12,4 +14,8 @@ pub mod mpi;
 pub mod ranks;
 pub mod statistics;
 
+pub use driver::{BACKBONE, BEST, Batches, Done, Feed, Judge, Training, Verdict};
 pub use method::{At, Batch, Loss, Method};
+
+#[cfg(test)]
+mod tests;

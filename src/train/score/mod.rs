@@ -8,7 +8,7 @@ mod report;
 mod track;
 
 pub use align::{Align, Missing, Pair};
-pub use report::{Figure, Figures, Score, VideoScore};
+pub use report::{Figure, Figures, LAG, METRICS, Metric, Score, VideoScore};
 pub use track::{Side, Track, of_recording, read};
 
 use crate::error::{Error, Result};

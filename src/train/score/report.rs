@@ -70,22 +70,38 @@ pub struct Score {
     pub remarks: Vec<String>,
 }
 
-type Row = (&'static str, fn(&Figures) -> Figure);
+/// A figure by its name.
+pub struct Metric {
+    /// In files.
+    pub key: &'static str,
+    /// For people.
+    pub title: &'static str,
+    pub of: fn(&Figures) -> Option<Figure>,
+}
 
-const ROWS: [Row; 7] = [
-    ("CCC, all frames concatenated", |f| f.ccc_concatenated),
-    ("CCC, mean over videos", |f| f.ccc_mean_of_videos),
-    ("Pearson, concatenated", |f| f.pearson),
-    ("RMSE", |f| f.rmse),
-    ("sign agreement (SAGR)", |f| f.sagr),
-    ("bias (prediction - label)", |f| f.bias),
-    ("gain (prediction sd / label sd)", |f| f.gain),
+/// What is resampled.
+pub const METRICS: [Metric; 7] = [
+    Metric { key: "ccc_concatenated", title: "CCC, all frames concatenated", of: |f| Some(f.ccc_concatenated) },
+    Metric { key: "ccc_mean_of_videos", title: "CCC, mean over videos", of: |f| Some(f.ccc_mean_of_videos) },
+    Metric { key: "pearson", title: "Pearson, concatenated", of: |f| Some(f.pearson) },
+    Metric { key: "rmse", title: "RMSE", of: |f| Some(f.rmse) },
+    Metric { key: "sagr", title: "sign agreement (SAGR)", of: |f| Some(f.sagr) },
+    Metric { key: "bias", title: "bias (prediction - label)", of: |f| Some(f.bias) },
+    Metric { key: "gain", title: "gain (prediction sd / label sd)", of: |f| Some(f.gain) },
 ];
 
-fn shown(f: Figure) -> String {
-    match f.interval {
-        Some([low, high]) => format!("{:.3} [{low:.3}, {high:.3}]", f.value),
-        None => format!("{:.3}", f.value),
+/// Where predictions correlate best; without an interval, and not always known.
+pub const LAG: Metric = Metric {
+    key: "lag_s",
+    title: "best lag, s (late is +)",
+    of: |f| f.lag_s.map(|value| Figure { value, interval: None }),
+};
+
+fn shown(f: Option<Figure>) -> String {
+    match f {
+        Some(Figure { value, interval: Some([low, high]) }) => format!("{value:.3} [{low:.3}, {high:.3}]"),
+        Some(Figure { value, interval: None }) => format!("{value:.3}"),
+        None => "-".to_owned(),
     }
 }
 
@@ -102,10 +118,10 @@ impl Score {
         let (a, v) = (&self.arousal, &self.valence);
         let mut text = "| | arousal | valence |\n|---|---|---|\n".to_owned();
         // Writing to a String does not fail.
-        for (name, pick) in ROWS {
-            let _ = writeln!(text, "| {name} | {} | {} |", shown(pick(a)), shown(pick(v)));
+        for m in METRICS {
+            let _ = writeln!(text, "| {} | {} | {} |", m.title, shown((m.of)(a)), shown((m.of)(v)));
         }
-        let _ = writeln!(text, "| best lag, s (late is +) | {} | {} |", lag(a), lag(v));
+        let _ = writeln!(text, "| {} | {} | {} |", LAG.title, lag(a), lag(v));
         let _ = writeln!(text, "| frames | {} | {} |", a.frames, v.frames);
         let _ = writeln!(text, "\n{} videos. {}", self.videos.len(), self.intervals());
         for (name, f) in [("arousal", a), ("valence", v)] {

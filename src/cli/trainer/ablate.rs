@@ -1,0 +1,109 @@
+//! `vaerr-train ablate`: the paper's two analyses.
+
+use super::print;
+use crate::train::ablate::{self, AblateConfig, AblatePaths, Analysis};
+use crate::train::corpus::{CorpusConfig, Heads, render_corpus};
+use crate::train::data::audio::LogMel;
+use crate::train::recipes;
+use crate::train::run::config;
+use crate::{Error, Result};
+use clap::ValueEnum;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+/// Where the settings begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Scale {
+    /// A narrow network on small pictures: under an hour on two cores for both analyses on the rendered corpus.
+    Small,
+    /// The paper's network and schedule.
+    Paper,
+}
+
+/// Trains the networks of an analysis that are not there yet and writes table.md, table.csv, results.json and plots.
+///
+/// Stopped at any moment, the same command goes on.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// pretext, loss, or both.
+    #[arg(value_parser = ["pretext", "loss", "both"])]
+    analysis: String,
+    /// Folder of the analyses.
+    #[arg(long, required_unless_present = "print_config")]
+    out: Option<PathBuf>,
+    /// Folder of shards, made by `prepare` from SEWA, RECOLA or any other set. Without it a small corpus is rendered into OUT/corpus.
+    #[arg(long)]
+    shards: Option<PathBuf>,
+    /// What the shards' labels are, for the tables.
+    #[arg(long, default_value = "as the data set gives them", requires = "shards")]
+    labels: String,
+    /// Where the settings begin.
+    #[arg(long, value_enum, default_value = "small")]
+    scale: Scale,
+    /// Seeds, each of which trains every network anew.
+    #[arg(long, value_delimiter = ',', value_name = "N,...")]
+    seeds: Vec<u64>,
+    /// TOML file of settings; what it leaves out is as --scale says.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Change a setting, over the file.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Print every setting as TOML and stop.
+    #[arg(long)]
+    print_config: bool,
+    /// Networks trained at a time [default: one a core].
+    #[arg(long)]
+    jobs: Option<usize>,
+}
+
+impl Args {
+    pub(super) fn run(&self, stop: &AtomicBool) -> Result<()> {
+        let base = match self.scale {
+            Scale::Small => recipes::small_ablation()?,
+            Scale::Paper => AblateConfig::default(),
+        };
+        let mut settings: AblateConfig = config::read(&base, self.config.as_deref(), &self.set)?;
+        if !self.seeds.is_empty() {
+            settings.seeds.clone_from(&self.seeds);
+        }
+        if self.print_config {
+            return print(&config::print(&settings)?);
+        }
+        let out = self.out.as_deref().ok_or_else(|| Error::usage("--out is needed"))?;
+        let paths = self.paths(out, stop)?;
+        let jobs = self.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        let analyses: &[Analysis] = match &self.analysis[..] {
+            "pretext" => &[Analysis::Pretext],
+            "loss" => &[Analysis::Loss],
+            _ => &[Analysis::Pretext, Analysis::Loss],
+        };
+        for analysis in analyses {
+            let folder = ablate::ablate(*analysis, &settings, &paths, jobs, stop)?;
+            let table = folder.join("table.md");
+            let text = std::fs::read_to_string(&table)
+                .map_err(|e| Error::io("cannot be read").at(table.display()).caused_by(e))?;
+            print(&format!("{text}\n"))?;
+        }
+        Ok(())
+    }
+
+    fn paths(&self, out: &Path, stop: &AtomicBool) -> Result<AblatePaths> {
+        if let Some(shards) = &self.shards {
+            let data = shards.file_name().map_or_else(|| shards.display().to_string(), |n| n.to_string_lossy().into());
+            return Ok(AblatePaths { shards: shards.clone(), out: out.into(), data, labels: self.labels.clone() });
+        }
+        let corpus: CorpusConfig = recipes::small_corpus()?;
+        let shards = out.join("corpus");
+        if !shards.join(crate::train::shards::Index::FILE).exists() {
+            log::info!("rendering {} people into {}", corpus.subjects, shards.display());
+            render_corpus(&corpus, &Heads::open(&corpus, None)?, &|| Ok(Box::new(LogMel::new(true))), &shards, stop)?;
+        }
+        Ok(AblatePaths {
+            shards,
+            out: out.into(),
+            data: format!("{} rendered people, split by person", corpus.subjects),
+            labels: "the affect that moved the rendered faces; figures say how well a network reads the renderer, not people".into(),
+        })
+    }
+}

@@ -1,0 +1,182 @@
+//! `vaerr-train pretrain`, `finetune` and `predict`: the full model.
+
+use super::print;
+use crate::train::data::record::Split;
+use crate::train::finetune::{self, FineTuneConfig, FineTunePaths};
+use crate::train::pretrain::{self, PretrainConfig, PretrainPaths};
+use crate::train::run::config;
+use crate::train::run::device::DeviceKind;
+use crate::train::run::ranks::{self, Ranks};
+use crate::train::shards::Reader;
+use crate::{Error, Result};
+use clap::ValueEnum;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+
+/// Where a run is and how it is set.
+#[derive(clap::Args)]
+struct RunArgs {
+    /// Folder of shards, made by `prepare` or `render`.
+    #[arg(long, required_unless_present = "print_config")]
+    shards: Option<PathBuf>,
+    /// Folder of the run: checkpoint, best network, metrics.jsonl, TensorBoard events.
+    #[arg(long, required_unless_present = "print_config")]
+    run: Option<PathBuf>,
+    /// Continue the run from its last checkpoint.
+    #[arg(long)]
+    resume: bool,
+    /// TOML file of settings; what it leaves out has its default.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Change a setting, over the file.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Print every setting as TOML and stop.
+    #[arg(long)]
+    print_config: bool,
+    /// Short for --set run.seed=N.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Short for --set run.epochs=N.
+    #[arg(long)]
+    epochs: Option<usize>,
+    /// Short for --set device=KIND.
+    #[arg(long, value_enum)]
+    device: Option<DeviceKind>,
+}
+
+impl RunArgs {
+    fn settings<C: Default + Serialize + DeserializeOwned>(&self, more: &[String]) -> Result<C> {
+        let mut changes = self.set.clone();
+        changes.extend(self.seed.map(|n| format!("run.seed={n}")));
+        changes.extend(self.epochs.map(|n| format!("run.epochs={n}")));
+        let device = self.device.and_then(|d| d.to_possible_value());
+        changes.extend(device.map(|d| format!("device={}", d.get_name())));
+        changes.extend(more.iter().cloned());
+        config::read(&C::default(), self.config.as_deref(), &changes)
+    }
+
+    fn folders(&self) -> Result<(PathBuf, PathBuf)> {
+        let folders = self.shards.clone().zip(self.run.clone());
+        folders.ok_or_else(|| Error::usage("--shards and --run are needed"))
+    }
+}
+
+#[derive(clap::Args)]
+pub(super) struct Pretrain {
+    /// lira, byol or dino; short for --set task=NAME.
+    task: Option<String>,
+    #[command(flatten)]
+    args: RunArgs,
+}
+
+impl Pretrain {
+    pub(super) fn run(&self, stop: &AtomicBool) -> Result<()> {
+        let task: Vec<String> = self.task.iter().map(|t| format!("task={t}")).collect();
+        let settings: PretrainConfig = self.args.settings(&task)?;
+        if self.args.print_config {
+            return print(&config::print(&settings)?);
+        }
+        let (shards, run) = self.args.folders()?;
+        let ranks = ranks::all()?;
+        let paths = PretrainPaths { shards, run };
+        let done = pretrain::pretrain(&settings, &paths, self.args.resume, &*ranks, stop, true)?;
+        told(
+            &*ranks,
+            &format!("{} epochs; backbone of epoch {} in {}\n", done.epochs, done.best_epoch, paths.run.display()),
+        )
+    }
+}
+
+#[derive(clap::Args)]
+pub(super) struct FineTune {
+    /// Weights to start from: `best.bpk` of a run of `pretrain` or `finetune`, or the authors' .pth.
+    #[arg(long, value_name = "FILE")]
+    start_from: Option<PathBuf>,
+    /// Loss: 1 to 10 of the paper, or weights as ccc=0.5,ce=0.25; short for --set loss=...
+    #[arg(long)]
+    loss: Option<String>,
+    /// ft, frozen-3dconv or fully-frozen; short for --set mode=...
+    #[arg(long)]
+    mode: Option<String>,
+    #[command(flatten)]
+    args: RunArgs,
+}
+
+impl FineTune {
+    pub(super) fn run(&self, stop: &AtomicBool) -> Result<()> {
+        let mut more: Vec<String> = self.loss.iter().map(|l| format!("loss=\"{l}\"")).collect();
+        more.extend(self.mode.iter().map(|m| format!("mode={m}")));
+        let settings: FineTuneConfig = self.args.settings(&more)?;
+        if self.args.print_config {
+            return print(&config::print(&settings)?);
+        }
+        let (shards, run) = self.args.folders()?;
+        let ranks = ranks::all()?;
+        let paths = FineTunePaths { shards, run, start_from: self.start_from.clone() };
+        let done = finetune::finetune(&settings, &paths, self.args.resume, &*ranks, stop, true)?;
+        let score = done.best_score.unwrap_or(f64::NAN);
+        let text = format!("best epoch {} of {}: mean validation CCC {score:.4}\n", done.best_epoch, done.epochs);
+        told(&*ranks, &text)
+    }
+}
+
+fn told(ranks: &dyn Ranks, text: &str) -> Result<()> {
+    if ranks.rank() == 0 { print(text) } else { Ok(()) }
+}
+
+/// Writes a file of predictions a recording, which `score` reads.
+#[derive(clap::Args)]
+pub(super) struct Predict {
+    /// Folder of a run of `finetune`.
+    #[arg(long)]
+    run: PathBuf,
+    /// Folder of shards.
+    #[arg(long)]
+    shards: PathBuf,
+    #[arg(long, value_enum, default_value = "valid")]
+    split: Split,
+    /// Folder for VIDEO.csv with the columns time, arousal, valence; made if it is not there.
+    #[arg(long)]
+    out: PathBuf,
+    /// Write the labels in the same form to this folder.
+    #[arg(long, value_name = "FOLDER")]
+    labels: Option<PathBuf>,
+    #[arg(long, value_enum, default_value = "cpu")]
+    device: DeviceKind,
+}
+
+impl Predict {
+    pub(super) fn run(&self) -> Result<()> {
+        let (net, predictor, _) = finetune::best(&self.run, &self.device.open(0, false)?)?;
+        let results = predictor.split(&net, &Reader::open(&self.shards)?, self.split)?;
+        for result in &results {
+            write(&self.out, result, &result.predicted)?;
+            if let Some(folder) = &self.labels {
+                write(folder, result, &result.labels)?;
+            }
+        }
+        let [a, v] = finetune::agreement(&results);
+        print(&format!(
+            "{} recordings of the {} split, all frames concatenated: CCC arousal {:.4}, valence {:.4}\n",
+            results.len(),
+            self.split.name(),
+            a.ccc,
+            v.ccc
+        ))
+    }
+}
+
+fn write(folder: &std::path::Path, result: &finetune::VideoResult, rows: &[[f64; 2]]) -> Result<()> {
+    let name: String = result.video.chars().map(|c| if c == '/' { '_' } else { c }).collect();
+    let path = folder.join(name + ".csv");
+    let failed = |e| Error::io("cannot be written").at(path.display()).caused_by(e);
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    let mut text = "time,arousal,valence\n".to_owned();
+    for (i, [a, v]) in rows.iter().enumerate() {
+        text.push_str(&format!("{:.4},{a:.6},{v:.6}\n", i as f64 / result.fps));
+    }
+    std::fs::write(&path, text).map_err(failed)
+}

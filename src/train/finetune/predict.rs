@@ -1,0 +1,167 @@
+//! Whole recordings through a full model.
+
+use super::VideoResult;
+use crate::error::{Error, Result};
+use crate::spec::Head;
+use crate::train::data::record::Split;
+use crate::train::full::FullNet;
+use crate::train::pretext::views::Normalise;
+use crate::train::shards::{Reader, Sample};
+use burn::tensor::{Device, Tensor, TensorData};
+
+/// Frames on either side that the stem sees.
+const SEEN: usize = 2;
+
+/// Frames that go through the backbone together; more is no faster and takes more memory.
+const CHUNK: usize = 64;
+
+/// How recordings are read.
+#[derive(Debug, Clone)]
+pub struct Predictor {
+    /// Side of the network's input.
+    pub size_px: usize,
+    pub normalise: Normalise,
+    /// As in training: every so-manieth frame.
+    pub every: usize,
+    /// Without gradients.
+    pub device: Device,
+}
+
+impl Predictor {
+    /// Predictions of `net`, which is in inference mode, for every recording of `split`, parts joined.
+    ///
+    /// # Errors
+    /// Damaged shards, or a split without recordings.
+    pub fn split(&self, net: &FullNet, reader: &Reader, split: Split) -> Result<Vec<VideoResult>> {
+        let mut all: Vec<VideoResult> = Vec::new();
+        for sample in reader.ordered(split) {
+            let part = self.sample(net, &sample?)?;
+            match all.last_mut().filter(|last| last.video == part.video) {
+                Some(last) => {
+                    last.predicted.extend(part.predicted);
+                    last.labels.extend(part.labels);
+                }
+                None => all.push(part),
+            }
+        }
+        if all.is_empty() {
+            return Err(Error::input(format!("holds no recording of the {} split", split.name())));
+        }
+        Ok(all)
+    }
+
+    /// Predictions of one sample. A recording cut into parts is read part by part.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn sample(&self, net: &FullNet, sample: &Sample) -> Result<VideoResult> {
+        let frames: Vec<usize> = (0..sample.meta.frames).step_by(self.every).collect();
+        let features = self.features(net, sample, &frames);
+        let logits = net.logits(features).squeeze_dim::<2>(0);
+        let column = |head: Head| -> Vec<f64> {
+            let raw = logits.clone().narrow(1, head.value(), 1).into_data();
+            raw.iter::<f64>().map(|v| (v / 2.0).tanh()).collect()
+        };
+        let [arousal, valence] = Head::ALL.map(column);
+        Ok(VideoResult {
+            video: sample.meta.video.clone(),
+            subject: Some(sample.meta.person().to_owned()),
+            fps: sample.meta.fps / self.every as f64,
+            predicted: arousal.into_iter().zip(valence).map(|(a, v)| [a, v]).collect(),
+            labels: frames.iter().map(|t| sample.labels[*t].map(f64::from)).collect(),
+        })
+    }
+
+    /// `1 x T x C`: in chunks that overlap by what the stem sees, so that chunking changes nothing.
+    fn features(&self, net: &FullNet, sample: &Sample, frames: &[usize]) -> Tensor<3> {
+        let mut parts = Vec::new();
+        for start in (0..frames.len()).step_by(CHUNK) {
+            let end = (start + CHUNK).min(frames.len());
+            let (from, to) = (start.saturating_sub(SEEN), (end + SEEN).min(frames.len()));
+            let seen = net.backbone.forward(self.pictures(sample, &frames[from..to]));
+            parts.push(seen.narrow(1, start - from, end - start));
+        }
+        Tensor::cat(parts, 1)
+    }
+
+    /// `1 x T x size x size`: the middle of each picture.
+    fn pictures(&self, sample: &Sample, frames: &[usize]) -> Tensor<4> {
+        let (from, to) = (sample.meta.size_px, self.size_px);
+        let area = from * from;
+        let mut values = Vec::with_capacity(frames.len() * to * to);
+        for &t in frames {
+            middle(&sample.video[t * area..][..area], from, to, |level| values.push(self.normalise.level(level)));
+        }
+        Tensor::from_data(TensorData::new(values, [1, frames.len(), to, to]), &self.device)
+    }
+}
+
+/// Gives `level` the middle `to x to` of a `from x from` picture, row by row. A smaller picture is centred in black.
+fn middle(picture: &[u8], from: usize, to: usize, mut level: impl FnMut(u8)) {
+    let source = |i: usize| (i + from / 2).checked_sub(to / 2).filter(|&s| s < from);
+    for y in 0..to {
+        for x in 0..to {
+            level(source(y).zip(source(x)).map_or(0, |(y, x)| picture[y * from + x]));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::Rng;
+    use crate::train::full::FullSpec;
+    use crate::train::shards::Meta;
+    use burn::module::Module;
+
+    #[test]
+    fn the_middle_of_a_picture_is_taken_and_a_small_one_is_centred() {
+        let picture: Vec<u8> = (1..=16).collect();
+        let taken = |to: usize| {
+            let mut out = Vec::new();
+            middle(&picture, 4, to, |v| out.push(v));
+            out
+        };
+        assert_eq!(taken(2), [6, 7, 10, 11]);
+        assert_eq!(taken(4), picture);
+        assert_eq!(taken(6)[..8], [0, 0, 0, 0, 0, 0, 0, 1]);
+    }
+
+    #[test]
+    fn a_recording_in_chunks_is_read_as_a_whole_one() {
+        let frames = 2 * CHUNK + 7;
+        let mut rng = Rng::new(3, 0);
+        let sample = Sample {
+            meta: Meta {
+                key: "k".into(),
+                video: "v".into(),
+                part: 0,
+                subject: None,
+                group: "g".into(),
+                split: Split::Valid,
+                fps: 25.0,
+                start_s: 0.0,
+                frames,
+                size_px: 20,
+                audio: None,
+                tags: Default::default(),
+            },
+            video: (0..frames * 400).map(|_| rng.below(256) as u8).collect(),
+            labels: vec![[0.0, f32::NAN]; frames],
+            audio: None,
+        };
+        let spec = FullSpec { size_px: 16, width: 1, hidden: 3, layers: 1 };
+        let net = FullNet::new(&spec, 1, &Device::flex().autodiff()).unwrap().valid();
+        let normalise = Normalise { mean: 0.5, std: 0.2 };
+        let predictor = Predictor { size_px: 16, normalise, every: 1, device: Device::flex() };
+        let got = predictor.sample(&net, &sample).unwrap();
+        let all: Vec<usize> = (0..frames).collect();
+        let whole = net.forward(predictor.pictures(&sample, &all)).squeeze_dim::<2>(0);
+        let want: Vec<f64> = whole.narrow(1, Head::Valence.value(), 1).into_data().iter::<f64>().collect();
+        for (g, w) in got.predicted.iter().zip(&want) {
+            assert!((g[1] - (w / 2.0).tanh()).abs() < 1e-6);
+        }
+        assert_eq!((got.predicted.len(), got.labels[0][0]), (frames, 0.0));
+        assert!(got.labels[0][1].is_nan());
+    }
+}

@@ -1,0 +1,316 @@
+//! Clips cut at random from shards.
+
+use super::driver::{Batches, Feed};
+use super::method::Batch;
+use crate::error::{Error, Result};
+use crate::render::Rng;
+use crate::train::data::record::Split;
+use crate::train::shards::{Reader, Sample, Stream};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+
+/// How clips are cut.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClipConfig {
+    /// Length of a clip.
+    pub seconds: f64,
+    /// Clips cut from each sample in an epoch.
+    pub per_sample: usize,
+    /// Take every so-manieth frame; 1 takes all.
+    pub every: usize,
+    /// Clips that wait to be drawn; a larger pool mixes better and holds more memory.
+    pub pool: usize,
+    /// Share of the training subjects that are used, drawn by the run's seed; 1 for all.
+    pub subjects: f64,
+}
+
+impl Default for ClipConfig {
+    fn default() -> Self {
+        Self { seconds: 4.0, per_sample: 3, every: 1, pool: 64, subjects: 1.0 }
+    }
+}
+
+impl ClipConfig {
+    /// # Errors
+    /// Names the setting that makes no sense.
+    pub fn validate(&self) -> Result<()> {
+        if !(self.seconds > 0.0 && self.seconds <= 600.0) {
+            return Err(Error::usage("clips.seconds must be above 0 and at most 600"));
+        }
+        if self.per_sample == 0 || self.every == 0 || self.pool == 0 {
+            return Err(Error::usage("clips.per_sample, clips.every and clips.pool must be at least 1"));
+        }
+        if !(self.subjects > 0.0 && self.subjects <= 1.0) {
+            return Err(Error::usage("clips.subjects is a share, above 0 and at most 1"));
+        }
+        Ok(())
+    }
+
+    /// Frames of a clip at `fps`.
+    fn frames(&self, fps: f64) -> usize {
+        ((self.seconds * fps / self.every as f64).round() as usize).max(1)
+    }
+
+    /// Frames of a recording that a clip spans.
+    fn span(&self, fps: f64) -> usize {
+        (self.frames(fps) - 1) * self.every + 1
+    }
+}
+
+/// The share of `subjects` that `seed` draws, at least one.
+pub fn drawn_subjects(subjects: &[String], share: f64, seed: u64) -> Vec<String> {
+    let mut rng = Rng::new(seed, 6 << 40);
+    let mut left = subjects.to_vec();
+    let count = ((share * subjects.len() as f64).round() as usize).clamp(1, subjects.len().max(1));
+    (0..count.min(left.len())).map(|_| left.swap_remove(rng.below(left.len()))).collect()
+}
+
+/// Clips of the training split.
+pub struct ClipFeed {
+    reader: Arc<Reader>,
+    config: ClipConfig,
+    batch: usize,
+    seed: u64,
+    fps: f64,
+    batches: usize,
+}
+
+impl ClipFeed {
+    /// Opens the training split of `reader`, of the share of subjects that `config` asks for.
+    ///
+    /// # Errors
+    /// Recordings of several frame rates; none long enough for a clip.
+    pub fn new(reader: Reader, config: &ClipConfig, batch: usize, seed: u64) -> Result<Self> {
+        config.validate()?;
+        let chosen = drawn_subjects(&reader.subjects(Split::Train)?, config.subjects, seed);
+        let reader = reader.filtered(move |m| m.split != Split::Train || chosen.iter().any(|s| s == m.person()));
+        let metas = reader.metas(Split::Train)?;
+        let fps = metas.first().map_or(25.0, |m| m.fps);
+        if let Some(other) = metas.iter().find(|m| (m.fps - fps).abs() > 1e-3 * fps) {
+            return Err(Error::input(format!("{fps} and {} frames a second in one set", other.fps))
+                .at(&other.key)
+                .remedy("prepare it with one --fps"));
+        }
+        let long = metas.iter().filter(|m| m.frames >= config.span(fps)).count();
+        let (batches, all) = (long * config.per_sample / batch, metas.len());
+        if batches == 0 {
+            let what = format!("{long} of {all} training samples are as long as a clip of {} s", config.seconds);
+            return Err(Error::input(format!("{what}, too few for a batch of {batch}"))
+                .remedy("lower clips.seconds or run.batch, or raise clips.per_sample"));
+        }
+        if long < all {
+            log::warn!("{} of {all} training samples are shorter than a clip and are passed over", all - long);
+        }
+        Ok(Self { reader: Arc::new(reader), config: config.clone(), batch, seed, fps, batches })
+    }
+
+    /// The samples as filtered.
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+}
+
+impl Feed for ClipFeed {
+    fn batches(&self) -> usize {
+        self.batches
+    }
+
+    fn epoch(&self, epoch: usize) -> Result<Batches> {
+        let mixer = Mixer {
+            stream: self.reader.stream(Split::Train, self.seed, epoch as u64, 8),
+            config: self.config.clone(),
+            fps: self.fps,
+            batch: self.batch,
+            rng: Rng::new(self.seed, 7 << 40 | epoch as u64),
+            pool: Vec::new(),
+        };
+        Ok(ahead(mixer))
+    }
+}
+
+/// Runs `batches` a few steps ahead on a thread of its own, which ends when the result is dropped.
+fn ahead(mut batches: impl Iterator<Item = Result<Batch>> + Send + 'static) -> Batches {
+    let (sender, receiver) = sync_channel(3);
+    std::thread::spawn(move || while batches.next().is_some_and(|b| sender.send(b).is_ok()) {});
+    Box::new(receiver.into_iter())
+}
+
+/// Cuts clips and mixes them through a pool.
+struct Mixer {
+    stream: Stream,
+    config: ClipConfig,
+    fps: f64,
+    batch: usize,
+    rng: Rng,
+    pool: Vec<Batch>,
+}
+
+impl Mixer {
+    fn refill(&mut self) -> Result<()> {
+        while self.pool.len() < self.config.pool {
+            let Some(sample) = self.stream.next() else { break };
+            let sample = sample?;
+            let span = self.config.span(self.fps);
+            if sample.meta.frames < span {
+                continue;
+            }
+            for _ in 0..self.config.per_sample {
+                let start = self.start(&sample, span);
+                self.pool.push(cut(&sample, start, self.config.frames(self.fps), self.config.every));
+            }
+        }
+        Ok(())
+    }
+
+    /// A random start, drawn again a few times if no frame of the clip has a label while others have.
+    fn start(&mut self, sample: &Sample, span: usize) -> usize {
+        let draw = |rng: &mut Rng| rng.below(sample.meta.frames - span + 1);
+        let labelled = |start: usize| sample.labels[start..start + span].iter().flatten().any(|v| !v.is_nan());
+        let mut start = draw(&mut self.rng);
+        if sample.labelled() > 0 {
+            for _ in 0..8 {
+                if labelled(start) {
+                    break;
+                }
+                start = draw(&mut self.rng);
+            }
+        }
+        start
+    }
+}
+
+impl Iterator for Mixer {
+    type Item = Result<Batch>;
+
+    fn next(&mut self) -> Option<Result<Batch>> {
+        let mut clips = Vec::with_capacity(self.batch);
+        while clips.len() < self.batch {
+            if let Err(e) = self.refill() {
+                return Some(Err(e));
+            }
+            if self.pool.is_empty() {
+                // What is left of an epoch is less than a batch.
+                return None;
+            }
+            let i = self.rng.below(self.pool.len());
+            clips.push(self.pool.swap_remove(i));
+        }
+        Some(Batch::join(clips))
+    }
+}
+
+/// The clip in the middle of `sample`; `None` if the sample is shorter.
+pub fn middle_clip(sample: &Sample, config: &ClipConfig) -> Option<Batch> {
+    let spare = sample.meta.frames.checked_sub(config.span(sample.meta.fps))?;
+    Some(cut(sample, spare / 2, config.frames(sample.meta.fps), config.every))
+}
+
+/// One clip of `frames` frames, every `every`-th from `start`.
+fn cut(sample: &Sample, start: usize, frames: usize, every: usize) -> Batch {
+    let size_px = sample.meta.size_px;
+    let area = size_px * size_px;
+    let at = (0..frames).map(|i| start + i * every);
+    let audio = sample.meta.audio.as_ref().zip(sample.audio.as_ref()).map(|(meta, rows)| {
+        (meta.dims, at.clone().flat_map(|t| rows[t * meta.dims..][..meta.dims].iter().copied()).collect())
+    });
+    Batch {
+        clips: 1,
+        frames,
+        size_px,
+        video: at.clone().flat_map(|t| sample.video[t * area..][..area].iter().copied()).collect(),
+        labels: at.map(|t| sample.labels[t]).collect(),
+        audio,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::shards::{Meta, Writer, WriterConfig};
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    /// Ten subjects with a sample each, of 20 frames of which subject 9 has 5; the grey of a frame tells subject and time.
+    fn folder(path: &Path) {
+        let mut writer = Writer::open(path, WriterConfig { size_px: 4, ..WriterConfig::default() }).unwrap();
+        for s in 0..10usize {
+            let frames = if s == 9 { 5 } else { 20 };
+            let meta = Meta {
+                key: format!("s{s}"),
+                video: format!("s{s}"),
+                part: 0,
+                subject: Some(format!("p{s}")),
+                group: format!("p{s}"),
+                split: Split::Train,
+                fps: 10.0,
+                start_s: 0.0,
+                frames,
+                size_px: 4,
+                audio: None,
+                tags: Default::default(),
+            };
+            let video = (0..frames).flat_map(|t| [(20 * s + t) as u8; 16]).collect();
+            let labels = (0..frames).map(|t| [t as f32 / 20.0, f32::NAN]).collect();
+            writer.push(&Sample { meta, video, labels, audio: None }).unwrap();
+        }
+        writer.finish().unwrap();
+    }
+
+    fn feed(path: &Path, config: &ClipConfig) -> Result<ClipFeed> {
+        ClipFeed::new(Reader::open(path)?, config, 2, 5)
+    }
+
+    const SHORT: ClipConfig = ClipConfig { seconds: 0.8, per_sample: 3, every: 2, pool: 7, subjects: 1.0 };
+
+    #[test]
+    fn clips_keep_their_order_and_labels_and_an_epoch_repeats_by_seed() {
+        let dir = tempfile::tempdir().unwrap();
+        folder(dir.path());
+        let feed = feed(dir.path(), &SHORT).unwrap();
+        assert_eq!(feed.batches(), 9 * 3 / 2);
+        let epoch = |e: usize| feed.epoch(e).unwrap().map(Result::unwrap).collect::<Vec<Batch>>();
+        let (first, second) = (epoch(0), epoch(1));
+        assert_eq!(first.len(), feed.batches());
+        // As text, for labels that are not there are not equal to themselves.
+        assert_ne!(format!("{first:?}"), format!("{second:?}"));
+        assert!(format!("{first:?}") == format!("{:?}", epoch(0)));
+        let mut seen = BTreeSet::new();
+        for batch in &first {
+            assert_eq!((batch.clips, batch.frames, batch.labels.len(), batch.video.len()), (2, 4, 8, 2 * 4 * 16));
+            for (frames, labels) in batch.video.chunks(64).zip(batch.labels.chunks(4)) {
+                let (subject, start) = (frames[0] / 20, frames[0] % 20);
+                seen.insert(subject);
+                for (i, (frame, label)) in frames.chunks(16).zip(labels).enumerate() {
+                    assert_eq!(frame[0], 20 * subject + start + 2 * i as u8);
+                    assert_eq!(label[0], f32::from(start + 2 * i as u8) / 20.0);
+                    assert!(label[1].is_nan());
+                }
+            }
+        }
+        assert!(seen.len() >= 8 && !seen.contains(&9), "{seen:?}");
+    }
+
+    #[test]
+    fn a_share_of_the_subjects_is_drawn_by_seed() {
+        let dir = tempfile::tempdir().unwrap();
+        folder(dir.path());
+        let few = ClipConfig { subjects: 0.3, ..SHORT };
+        let used = feed(dir.path(), &few).unwrap().reader().subjects(Split::Train).unwrap();
+        assert_eq!(used.len(), 3);
+        let all: Vec<String> = (0..10).map(|i| format!("p{i}")).collect();
+        assert_eq!(drawn_subjects(&all, 0.3, 5).into_iter().collect::<BTreeSet<_>>(), used.into_iter().collect());
+        assert_ne!(drawn_subjects(&all, 0.3, 6), drawn_subjects(&all, 0.3, 5));
+        assert_eq!(drawn_subjects(&all, 0.01, 5).len(), 1);
+    }
+
+    #[test]
+    fn recordings_too_short_for_a_clip_are_an_error_when_none_is_left() {
+        let dir = tempfile::tempdir().unwrap();
+        folder(dir.path());
+        let long = ClipConfig { seconds: 4.0, ..SHORT };
+        let e = feed(dir.path(), &long).err().unwrap().to_string();
+        assert!(e.contains("0 of 10 training samples") && e.contains("clips.seconds"), "{e}");
+    }
+}
