@@ -115,7 +115,7 @@ impl PrepareConfig {
                 Media::Frames(_) => 0,
             };
             // Hashing does not fail.
-            let _ = write!(digest, "{r:?} {length}\n");
+            let _ = writeln!(digest, "{r:?} {length}");
         }
         let mut settings =
             serde_json::to_value(self).map_err(|e| Error::usage("settings cannot be written").caused_by(e))?;

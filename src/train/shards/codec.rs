@@ -93,7 +93,7 @@ pub(crate) fn scan(path: &Path) -> Result<Vec<Located>> {
             groups.push(Group { key: key.to_owned(), ..Group::default() });
         }
         let Some(group) = groups.last_mut() else { continue };
-        if std::mem::replace(&mut group.spans[which], Some(span)).is_some() {
+        if group.spans[which].replace(span).is_some() {
             return Err(wrong(&format!("holds {name} twice")));
         }
         if which == 0 {

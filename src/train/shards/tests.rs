@@ -181,15 +181,16 @@ fn ranks_fill_one_folder_together() {
 
 #[test]
 fn what_does_not_fit_is_refused_by_the_writer() {
+    type Change = fn(&mut Sample);
     let dir = tempfile::tempdir().unwrap();
     let mut writer = Writer::open(dir.path(), config()).unwrap();
     writer.push(&sample(Split::Valid, 1, 3)).unwrap();
-    let changed = |change: fn(&mut Sample)| {
+    let changed = |change: Change| {
         let mut s = sample(Split::Valid, 3, 3);
         change(&mut s);
         s
     };
-    let cases: [(fn(&mut Sample), &str); 11] = [
+    let cases: [(Change, &str); 11] = [
         (|s| s.meta.split = Split::Train, "is of train, which ended before valid"),
         (|s| s.meta.key = "v001-000".into(), "occurs twice"),
         (|s| s.meta.key = "a.b".into(), "key is \"a.b\""),

@@ -153,6 +153,65 @@ mod tests {
         assert!(e.contains("a.onnx: this build runs no ONNX encoders") && e.contains("--features train,tract"), "{e}");
     }
 
+    /// An encoder whose rows are the wave's own samples, 160 a row.
+    #[cfg(feature = "tract")]
+    fn reshaping() -> Vec<u8> {
+        use prost::Message;
+        use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
+        use tract_onnx::pb::*;
+        let shape = TensorProto {
+            dims: vec![3],
+            data_type: 7,
+            name: "s".into(),
+            int64_data: vec![1, -1, 160],
+            ..Default::default()
+        };
+        let node = NodeProto {
+            input: vec!["wave".into(), "s".into()],
+            output: vec!["rows".into()],
+            op_type: "Reshape".into(),
+            ..Default::default()
+        };
+        let dim = |name: &str| Dimension { value: Some(dimension::Value::DimParam(name.into())), ..Default::default() };
+        let value = |name: &str, dims: &[&str]| {
+            let shape = Some(TensorShapeProto { dim: dims.iter().map(|d| dim(d)).collect() });
+            let value = Some(type_proto::Value::TensorType(type_proto::Tensor { elem_type: 1, shape }));
+            let r#type = Some(TypeProto { value, ..Default::default() });
+            ValueInfoProto { name: name.into(), r#type, ..Default::default() }
+        };
+        let graph = GraphProto {
+            node: vec![node],
+            initializer: vec![shape],
+            input: vec![value("wave", &["b", "n"])],
+            output: vec![value("rows", &["b", "t", "d"])],
+            ..Default::default()
+        };
+        let opset = OperatorSetIdProto { domain: String::new(), version: 17 };
+        ModelProto { ir_version: 8, opset_import: vec![opset], graph: Some(graph), ..Default::default() }
+            .encode_to_vec()
+    }
+
+    #[cfg(feature = "tract")]
+    #[test]
+    fn rows_are_interpolated_onto_the_frames_across_pieces() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("echo.onnx");
+        std::fs::write(&path, reshaping()).unwrap();
+        let mut target = encoder(&path).unwrap();
+        assert!(target.dims() == 160 && target.name().starts_with("echo-"), "{}", target.name());
+        // The wave says its own time in units of 100 s.
+        let rate = super::super::RATE_HZ as f32;
+        let wave: Vec<f32> = (0..20 * super::super::RATE_HZ).map(|i| i as f32 / rate / 100.0).collect();
+        let times: Vec<f64> = (1..490).map(|i| f64::from(i) * 0.04).collect();
+        let rows = target.features(&wave, &times).unwrap();
+        for (row, time) in rows.chunks_exact(160).zip(&times) {
+            // The middle of a row is its time, half a sample before item 80.
+            let heard = f64::from(0.5 * (row[79] + row[80])) * 100.0;
+            assert!((heard - time).abs() < 1e-3, "{heard} at {time}");
+        }
+        assert_eq!(target.features(&[], &[0.0]).unwrap(), [0.0; 160]);
+    }
+
     #[cfg(feature = "tract")]
     #[test]
     fn what_is_no_encoder_is_refused() {

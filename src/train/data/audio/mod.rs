@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn frames_share_time_out_at_the_middles_between_them() {
-        let near = |(a, b): (f64, f64), (c, d)| (a - c as f64).abs() < 1e-12 && (b - d as f64).abs() < 1e-12;
+        let near = |(a, b): (f64, f64), (c, d): (f64, f64)| (a - c).abs() < 1e-12 && (b - d).abs() < 1e-12;
         let times = [1.0, 1.2, 1.6];
         assert!(near(stretch(&times, 0), (0.9, 1.1)) && near(stretch(&times, 1), (1.1, 1.4)));
         assert!(near(stretch(&times, 2), (1.4, 1.8)) && near(stretch(&[3.0], 0), (2.98, 3.02)));
