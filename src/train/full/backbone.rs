@@ -182,7 +182,7 @@ mod tests {
         let features = net.trunk(net.stem.run(clips.clone(), by_rows), by_rows);
         let grads = features.clone().powi_scalar(2).mean().backward();
         let kernels =
-            [&net.stem.layer, &net.trunk[0].first, &net.trunk[2].first, &net.trunk[4].shortcut.as_ref().unwrap()];
+            [&net.stem.layer, &net.trunk[0].first, &net.trunk[2].first, net.trunk[4].shortcut.as_ref().unwrap()];
         let mut all = vec![features.into_data()];
         all.extend(kernels.iter().map(|k| k.conv.grad(&grads).unwrap().into_data()));
         all.extend(kernels.iter().map(|k| k.norm.gamma.grad(&grads).unwrap().into_data()));
