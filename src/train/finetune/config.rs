@@ -7,13 +7,14 @@ use crate::train::pretext::views::ViewConfig;
 use crate::train::run::config::LoopConfig;
 use crate::train::run::device::DeviceKind;
 use crate::train::run::feed::ClipConfig;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Everything that decides the outcome of fine-tuning, besides the data and the weights at the start.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FineTuneConfig {
     /// Number of the paper's loss, or weights of its terms: `ccc=0.5,ce=0.25,mse=0.25`.
+    #[serde(deserialize_with = "number_or_text")]
     pub loss: String,
     /// What is trained: all, all but the stem, or the GRU and head alone.
     pub mode: FineTune,
@@ -75,4 +76,18 @@ impl FineTuneConfig {
         recipe.validate()?;
         Ok(recipe)
     }
+}
+
+/// A loss is as often written as a number.
+fn number_or_text<'a, D: Deserializer<'a>>(from: D) -> Result<String, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        Number(u64),
+        Text(String),
+    }
+    Ok(match Either::deserialize(from)? {
+        Either::Number(n) => n.to_string(),
+        Either::Text(text) => text,
+    })
 }
