@@ -336,7 +336,7 @@ impl<M: Method> Training<'_, M> {
         };
         let first = self.ranks.rank() == 0;
         let verdict = if first { self.judge.judge(&self.method, &judged)? } else { Verdict::default() };
-        let score = self.ranks.from_first(verdict.score.unwrap_or(f64::NAN))?;
+        let score = self.ranks.of_first(verdict.score.unwrap_or(f64::NAN))?;
         let p = &mut state.progress;
         if score.is_nan() || p.best_score.is_none_or(|best| score > best) {
             p.best_epoch = p.epoch;

@@ -64,7 +64,7 @@ impl Ranks for World {
         Ok(())
     }
 
-    fn from_first(&self, value: f64) -> Result<f64> {
+    fn of_first(&self, value: f64) -> Result<f64> {
         let mut value = value;
         self.world.process_at_rank(0).broadcast_into(&mut value);
         Ok(value)

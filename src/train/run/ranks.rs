@@ -27,7 +27,7 @@ pub trait Ranks {
     ///
     /// # Errors
     /// If a process is lost.
-    fn from_first(&self, value: f64) -> Result<f64>;
+    fn of_first(&self, value: f64) -> Result<f64>;
 }
 
 /// One process alone.
@@ -47,7 +47,7 @@ impl Ranks for Alone {
         Ok(())
     }
 
-    fn from_first(&self, value: f64) -> Result<f64> {
+    fn of_first(&self, value: f64) -> Result<f64> {
         Ok(value)
     }
 }

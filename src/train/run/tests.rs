@@ -300,7 +300,7 @@ impl Ranks for Half {
         Ok(())
     }
 
-    fn from_first(&self, value: f64) -> Result<f64> {
+    fn of_first(&self, value: f64) -> Result<f64> {
         let bits = value.to_bits();
         let [first, _] = self.exchange(&[f32::from_bits((bits >> 32) as u32), f32::from_bits(bits as u32)]);
         Ok(f64::from_bits(u64::from(first[0].to_bits()) << 32 | u64::from(first[1].to_bits())))
