@@ -1,9 +1,11 @@
 //! `vaerr-train ablate`: the paper's two analyses.
 
+use super::datasets::SetArgs;
 use super::print;
 use crate::train::ablate::{self, AblateConfig, AblatePaths, Analysis};
 use crate::train::corpus::{CorpusConfig, Heads, render_corpus};
 use crate::train::data::audio::LogMel;
+use crate::train::prepare::{self, Audio, PrepareConfig};
 use crate::train::recipes;
 use crate::train::run::config;
 use crate::{Error, Result};
@@ -31,11 +33,19 @@ pub(super) struct Args {
     /// Folder of the analyses.
     #[arg(long, required_unless_present = "print_config")]
     out: Option<PathBuf>,
-    /// Folder of shards, made by `prepare` from SEWA, RECOLA or any other set. Without it a small corpus is rendered into OUT/corpus.
+    /// Folder of shards, made by `prepare` or `render`. Without it or --dataset a small corpus is rendered into OUT/corpus.
     #[arg(long)]
     shards: Option<PathBuf>,
-    /// What the shards' labels are, for the tables.
-    #[arg(long, default_value = "as the data set gives them", requires = "shards")]
+    /// Data set, as `datasets list` names it, in --folder; it is prepared into OUT/shards first.
+    #[arg(long, value_name = "NAME", requires = "folder", conflicts_with = "shards")]
+    dataset: Option<String>,
+    /// Folder of the data set as it was handed out.
+    #[arg(long, requires = "dataset")]
+    folder: Option<PathBuf>,
+    #[command(flatten)]
+    set_args: SetArgs,
+    /// What the labels are, for the tables.
+    #[arg(long, default_value = "as the data set gives them")]
     labels: String,
     /// Where the settings begin.
     #[arg(long, value_enum, default_value = "small")]
@@ -71,7 +81,7 @@ impl Args {
             return print(&config::print(&settings)?);
         }
         let out = self.out.as_deref().ok_or_else(|| Error::usage("--out is needed"))?;
-        let paths = self.paths(out, stop)?;
+        let paths = self.paths(out, &settings, stop)?;
         let jobs = self.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         let analyses: &[Analysis] = match &self.analysis[..] {
             "pretext" => &[Analysis::Pretext],
@@ -88,7 +98,24 @@ impl Args {
         Ok(())
     }
 
-    fn paths(&self, out: &Path, stop: &AtomicBool) -> Result<AblatePaths> {
+    fn paths(&self, out: &Path, settings: &AblateConfig, stop: &AtomicBool) -> Result<AblatePaths> {
+        if let Some((name, folder)) = self.dataset.as_ref().zip(self.folder.as_ref()) {
+            let size_px = match self.scale {
+                Scale::Small => settings.finetune.model.size_px,
+                Scale::Paper => PrepareConfig::default().size_px,
+            };
+            let config = PrepareConfig {
+                size_px,
+                detail_px: size_px,
+                crops: prepare::holds_crops(name),
+                audio: Audio::LogMel { deltas: true },
+                set: name.clone(),
+                ..PrepareConfig::default()
+            };
+            let shards = out.join("shards");
+            prepare::prepare(&self.set_args.open(name, folder)?, &config, &shards, stop)?;
+            return Ok(AblatePaths { shards, out: out.into(), data: name.clone(), labels: self.labels.clone() });
+        }
         if let Some(shards) = &self.shards {
             let data = shards.file_name().map_or_else(|| shards.display().to_string(), |n| n.to_string_lossy().into());
             return Ok(AblatePaths { shards: shards.clone(), out: out.into(), data, labels: self.labels.clone() });

@@ -70,9 +70,6 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// Sets whose pictures are face crops.
-const CROPPED: [&str; 1] = ["affwild2"];
-
 impl Args {
     fn load(&self) -> Result<Loaded> {
         match &self.dataset {
@@ -91,7 +88,7 @@ impl Args {
         PrepareConfig {
             size_px: self.size,
             detail_px: self.detail.unwrap_or(self.size),
-            crops: self.crops || CROPPED.contains(&&*set),
+            crops: self.crops || prepare::holds_crops(&set),
             fps: self.fps,
             picture_fps: self.picture_fps,
             part_s: self.part,

@@ -78,6 +78,11 @@ struct Shop<'a> {
     targets: Mutex<Vec<Box<dyn AudioTarget>>>,
 }
 
+/// Whether the pictures of the data set `name` are face crops already.
+pub fn holds_crops(name: &str) -> bool {
+    name == "affwild2"
+}
+
 /// Fills `out` with the shards of `loaded`, showing progress on a terminal. A run that was stopped goes on where it was; one that
 /// was finished with the same settings and data is left as it is.
 ///
