@@ -5,6 +5,7 @@ use super::data::ferplus::{self, Still};
 use super::data::rendered::{self, Clip};
 use super::loss::{Bins, Recipe, Targets};
 use super::net::StudentNet;
+use super::run::checkpoint::{self, replace_file};
 use crate::error::{Error, Result};
 use crate::face::{CropRuleFit, SeetaDetector, crop_rule_from};
 use crate::metrics::Agreement;
@@ -13,7 +14,6 @@ use crate::render::Rng;
 use crate::spec::{CropRule, Head, StudentSpec};
 use burn::module::Module;
 use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
-use burn::store::ModuleRecord;
 use burn::tensor::{Device, Tensor, TensorData};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
@@ -240,18 +240,8 @@ fn optimizer(config: &FitConfig) -> ModuleOptimizer {
 }
 
 /// Writes a file beside `path` and puts it in its place, so that `path` is never half written.
-pub(crate) fn replace(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let part = path.with_extension("part");
-    write(&part)?;
-    std::fs::rename(&part, path).map_err(|e| Error::io("cannot replace the checkpoint").at(path.display()).caused_by(e))
-}
-
-fn record_error(path: &Path, e: impl std::fmt::Display) -> Error {
-    Error::io(format!("checkpoint: {e}")).at(path.display())
-}
-
 fn save_net(net: &StudentNet, path: &Path) -> Result<()> {
-    replace(path, |p| net.valid().into_record().save(p).map_err(|e| record_error(p, e)))
+    replace_file(path, |p| checkpoint::save_net(net, p))
 }
 
 /// Reads a network from `last.bpk` or `best.bpk` of a run.
@@ -259,8 +249,7 @@ fn save_net(net: &StudentNet, path: &Path) -> Result<()> {
 /// # Errors
 /// If the file is missing, damaged, or of another shape.
 pub fn load_net(path: &Path, spec: &StudentSpec, device: &Device) -> Result<StudentNet> {
-    let record = ModuleRecord::load(path).map_err(|e| record_error(path, e))?;
-    StudentNet::new(spec, 0, device).try_load_record(record).map_err(|e| record_error(path, e))
+    checkpoint::load_net(StudentNet::new(spec, 0, device), path)
 }
 
 /// What a run keeps between epochs.
@@ -327,7 +316,7 @@ pub fn fit(config: &FitConfig, paths: &FitPaths, resume: bool, stop: &AtomicBool
         }
         net = load_net(&paths.run.join("last.bpk"), &fitter.spec, &device)?;
         let path = paths.run.join("optimizer.bpk");
-        optimizer = optimizer.load(&path).map_err(|e| record_error(&path, e))?;
+        optimizer = checkpoint::load_optimizer(optimizer, &path)?;
     }
     let steps_per_epoch = train.len() / config.batch;
     let bar = ProgressBar::new((config.epochs * steps_per_epoch) as u64);
@@ -377,10 +366,10 @@ pub fn fit(config: &FitConfig, paths: &FitPaths, resume: bool, stop: &AtomicBool
             save_net(&net, &paths.run.join("best.bpk"))?;
         }
         save_net(&net, &paths.run.join("last.bpk"))?;
-        replace(&paths.run.join("optimizer.bpk"), |p| optimizer.save(p).map_err(|e| record_error(p, e)))?;
+        replace_file(&paths.run.join("optimizer.bpk"), |p| checkpoint::save_optimizer(&optimizer, p))?;
         let text =
             serde_json::to_string_pretty(&progress).map_err(|e| Error::io("cannot write progress").caused_by(e))?;
-        replace(&paths.run.join("progress.json"), |p| Ok(std::fs::write(p, text)?))?;
+        replace_file(&paths.run.join("progress.json"), |p| Ok(std::fs::write(p, text)?))?;
     }
     bar.finish();
     Ok(progress)

@@ -13,7 +13,7 @@ pub use cell::{About, Cell, CurvePoint, Grid, VideoResult};
 pub use run::{AblateConfig, AblatePaths, Analysis, ablate};
 pub use summary::Summary;
 
-use super::fit::replace;
+use super::run::checkpoint::replace_file;
 use crate::error::{Error, Result};
 use std::path::Path;
 
@@ -41,7 +41,7 @@ fn write(grid: &Grid, name: &str, text: &str) -> Result<()> {
 }
 
 fn store(path: &Path, text: &str) -> Result<()> {
-    replace(path, |part| {
+    replace_file(path, |part| {
         std::fs::write(part, text).map_err(|e| Error::io("cannot be written").at(part.display()).caused_by(e))
     })
 }

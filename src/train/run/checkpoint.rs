@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use burn::module::Module;
+use burn::optim::ModuleOptimizer;
 use burn::store::ModuleRecord;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -52,6 +53,22 @@ pub fn save_net<M: Module>(net: &M, path: &Path) -> Result<()> {
 pub fn load_net<M: Module>(net: M, path: &Path) -> Result<M> {
     let record = ModuleRecord::load(path).map_err(|e| failed(path, e))?;
     net.try_load_record(record).map_err(|e| failed(path, e))
+}
+
+/// Writes the optimiser's state, as one file.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn save_optimizer(optimizer: &ModuleOptimizer, path: &Path) -> Result<()> {
+    optimizer.save(path).map_err(|e| failed(path, e))
+}
+
+/// Reads what [`save_optimizer`] wrote into an optimiser of the same settings.
+///
+/// # Errors
+/// If the file is missing or damaged.
+pub fn load_optimizer(optimizer: ModuleOptimizer, path: &Path) -> Result<ModuleOptimizer> {
+    optimizer.load(path).map_err(|e| failed(path, e))
 }
 
 /// Replaces `path` by what `write` writes beside it.

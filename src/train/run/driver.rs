@@ -167,11 +167,9 @@ impl<M: Method> Training<'_, M> {
         }
         state.progress = progress;
         state.net = checkpoint::load_net(state.net.clone(), &checkpoint.join("net.bpk"))?;
-        let path = checkpoint.join("optimizer.bpk");
         if state.progress.step > 0 {
-            state.optimizer = std::mem::replace(&mut state.optimizer, AdamWConfig::new().init())
-                .load(&path)
-                .map_err(|e| Error::io(format!("checkpoint: {e}")).at(path.display()))?;
+            let fresh = std::mem::replace(&mut state.optimizer, AdamWConfig::new().init());
+            state.optimizer = checkpoint::load_optimizer(fresh, &checkpoint.join("optimizer.bpk"))?;
         }
         if let Some(average) = &mut state.average {
             average.load(&checkpoint.join("average.bpk"))?;
@@ -185,8 +183,7 @@ impl<M: Method> Training<'_, M> {
         }
         checkpoint::replace(self.folder, |folder| {
             checkpoint::save_net(&state.net, &folder.join("net.bpk"))?;
-            let path = folder.join("optimizer.bpk");
-            state.optimizer.save(&path).map_err(|e| Error::io(format!("checkpoint: {e}")).at(path.display()))?;
+            checkpoint::save_optimizer(&state.optimizer, &folder.join("optimizer.bpk"))?;
             if let Some(average) = &state.average {
                 average.save(&folder.join("average.bpk"))?;
             }
