@@ -62,8 +62,9 @@ inline void prepare(Block &b, unsigned index, unsigned threads, size_t shared_by
   }
 }
 
-// Orders in which fibres and blocks are resumed; LAZY leaves out half of them each time, so that some fall far behind.
-enum Order { ASCENDING, DESCENDING, LAZY };
+// Orders in which fibres and blocks are resumed; LAZY leaves out half of them each time, so that some fall far behind;
+// STRAGGLING resumes all but the first thread of the first block only when nothing else can go on.
+enum Order { ASCENDING, DESCENDING, LAZY, STRAGGLING };
 
 inline bool left_out(Order order) {
   static uint32_t state = 1;
@@ -72,12 +73,13 @@ inline bool left_out(Order order) {
 }
 
 // Resumes every fibre that can go on once; whether any of them did more than look at a watched word.
-inline bool sweep(Block &b, Order order) {
+inline bool sweep(Block &b, Order order, bool stragglers) {
   unsigned n = (unsigned)b.fibres.size();
   bool moved = false;
   for (unsigned i = 0; i < n && fault.empty(); i++) {
     Fibre &f = b.fibres[order == DESCENDING ? n - 1 - i : i];
     if (f.wait != RUNNING && f.wait != SPINNING) continue;
+    if (!stragglers && i > 0) continue;
     if (left_out(order)) {
       moved |= f.wait == RUNNING;
       continue;
@@ -98,15 +100,17 @@ inline bool sweep(Block &b, Order order) {
 
 inline void run(Block *blocks, unsigned count, Order order) {
   unsigned idle = 0;
+  bool stuck = false;
   for (bool left = true; left && fault.empty();) {
     bool moved = left = false;
     for (unsigned i = 0; i < count; i++) {
       Block &b = blocks[i];
-      if (b.done < b.fibres.size() && !left_out(order)) moved |= sweep(b, order);
+      if (b.done < b.fibres.size() && !left_out(order)) moved |= sweep(b, order, i > 0 || order != STRAGGLING || stuck);
       left |= b.done < b.fibres.size();
     }
     idle = moved ? 0 : idle + 1;
-    if (left && idle > (order == LAZY ? 1000 : 0) && fault.empty()) fault = "deadlock: threads wait at different barriers or collectives";
+    stuck = !moved;
+    if (left && idle > (order == LAZY ? 1000 : order == STRAGGLING ? 1 : 0) && fault.empty()) fault = "deadlock: threads wait at different barriers or collectives";
   }
 }
 

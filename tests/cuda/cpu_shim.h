@@ -1,8 +1,8 @@
 // cpu_shim.h - runs the CUDA sources of src/engine/cuda/kernels as C++ on the CPU, with exact barriers and warp collectives.
 //
 // Every CUDA thread is a fibre that yields at barriers, at warp collectives and in spin(). Blocks run one after another,
-// or, for a cooperative launch, all together. Fibres are resumed in ascending or descending order, or with half of them
-// left out at random: a kernel that depends on the order gives different results. A fault (deadlock, divergent collective, a guard band overwritten) is
+// or, for a cooperative launch, all together. Fibres are resumed in ascending or descending order, with half of them left
+// out at random, or with one block's falling behind all others: a kernel that depends on the order gives different results. A fault (deadlock, divergent collective, a guard band overwritten) is
 // returned as text. Stands before the concatenated sources, in place of instructions.cu; cpu_launch.h stands after them.
 // Not modelled: the memory order of a real GPU. The fragment layouts are our reading of the PTX ISA.
 #include <cmath>

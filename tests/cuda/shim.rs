@@ -39,6 +39,13 @@ pub enum Order {
     Descending,
     /// Ascending, but half of them, chosen anew each time, are left out.
     Lazy,
+    /// Ascending, but all threads of the first block except its first are resumed only when nothing else can go on.
+    Straggling,
+}
+
+impl Order {
+    /// Every order.
+    pub const ALL: [Self; 4] = [Self::Ascending, Self::Descending, Self::Lazy, Self::Straggling];
 }
 
 /// How the sources are compiled and run.

@@ -29,6 +29,7 @@ pub fn variants() -> Vec<(Form, Order, Options)> {
         (Order::Lazy, wide),
         (Order::Ascending, persistent),
         (Order::Lazy, persistent),
+        (Order::Straggling, persistent),
     ];
     FORMS.iter().flat_map(|&form| ways.map(|(order, options)| (form, order, options))).collect()
 }
