@@ -11,6 +11,21 @@ fn mpirun(run: &Path, more: &[&str]) -> Command {
     c
 }
 
+/// The trainers of `run`, without the launcher.
+fn processes(run: &Path) -> Vec<i32> {
+    let of_run = |pid: &i32| {
+        let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.starts_with(env!("CARGO_BIN_EXE_vaerr-train")) && line.contains(run.to_str().unwrap())
+    };
+    let all = std::fs::read_dir("/proc").unwrap().filter_map(|e| e.unwrap().file_name().to_str()?.parse().ok());
+    all.filter(of_run).collect()
+}
+
+fn signal(pid: i32, signal: i32) {
+    // SAFETY: a plain system call.
+    assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+}
+
 const SETTINGS: &[&str] = &["clips.per_sample=6", "run.checkpoint_steps=1"];
 
 #[test]
@@ -45,10 +60,7 @@ fn a_process_that_dies_ends_the_run_with_a_checkpoint_to_resume_from() {
         assert!(child.try_wait().unwrap().is_none(), "the run ended by itself");
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
-    // The youngest process of the run is one of the two.
-    let found = Command::new("pgrep").args(["-n", "-f", &format!("finetune .*{}", run.display())]).output().unwrap();
-    let victim = String::from_utf8(found.stdout).unwrap();
-    assert!(Command::new("kill").args(["-9", victim.trim()]).status().unwrap().success());
+    signal(*processes(&run).last().unwrap(), libc::SIGKILL);
     assert!(!child.wait().unwrap().success());
     let progress = || -> Value {
         serde_json::from_str(&std::fs::read_to_string(run.join("checkpoint/progress.json")).unwrap()).unwrap()
@@ -62,6 +74,6 @@ fn a_process_that_dies_ends_the_run_with_a_checkpoint_to_resume_from() {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     // Asked to end, mpirun ends its processes; a killed one would leave them behind.
-    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    signal(child.id() as i32, libc::SIGTERM);
     child.wait().unwrap();
 }
