@@ -2,6 +2,7 @@
 
 use super::datasets::SetArgs;
 use super::print;
+use super::settings::Settings;
 use crate::train::ablate::{self, AblateConfig, AblatePaths, Analysis};
 use crate::train::corpus::{CorpusConfig, Heads, render_corpus};
 use crate::train::data::audio::LogMel;
@@ -47,21 +48,14 @@ pub(super) struct Args {
     /// What the labels are, for the tables.
     #[arg(long, default_value = "as the data set gives them")]
     labels: String,
-    /// Where the settings begin.
+    /// Where the settings begin: what --config leaves out is as this says.
     #[arg(long, value_enum, default_value = "small")]
     scale: Scale,
     /// Seeds, each of which trains every network anew.
     #[arg(long, value_delimiter = ',', value_name = "N,...")]
     seeds: Vec<u64>,
-    /// TOML file of settings; what it leaves out is as --scale says.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Change a setting, over the file.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    set: Vec<String>,
-    /// Print every setting as TOML and stop.
-    #[arg(long)]
-    print_config: bool,
+    #[command(flatten)]
+    settings: Settings,
     /// Networks trained at a time [default: one a core].
     #[arg(long)]
     jobs: Option<usize>,
@@ -73,11 +67,11 @@ impl Args {
             Scale::Small => recipes::small_ablation()?,
             Scale::Paper => AblateConfig::default(),
         };
-        let mut settings: AblateConfig = config::read(&base, self.config.as_deref(), &self.set)?;
+        let mut settings: AblateConfig = self.settings.over(&base, &[])?;
         if !self.seeds.is_empty() {
             settings.seeds.clone_from(&self.seeds);
         }
-        if self.print_config {
+        if self.settings.print_config {
             return print(&config::print(&settings)?);
         }
         let out = self.out.as_deref().ok_or_else(|| Error::usage("--out is needed"))?;

@@ -6,6 +6,7 @@ mod import;
 mod prepare;
 mod render;
 mod score;
+mod settings;
 mod shards;
 mod student;
 mod training;

@@ -1,6 +1,7 @@
 //! `vaerr-train pretrain`, `finetune` and `predict`: the full model.
 
 use super::print;
+use super::settings::Settings;
 use crate::train::data::record::Split;
 use crate::train::finetune::{self, FineTuneConfig, FineTunePaths};
 use crate::train::pretrain::{self, PretrainConfig, PretrainPaths};
@@ -27,15 +28,8 @@ struct RunArgs {
     /// Continue the run from its last checkpoint.
     #[arg(long)]
     resume: bool,
-    /// TOML file of settings; what it leaves out has its default.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Change a setting, over the file.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    set: Vec<String>,
-    /// Print every setting as TOML and stop.
-    #[arg(long)]
-    print_config: bool,
+    #[command(flatten)]
+    settings: Settings,
     /// Short for --set run.seed=N.
     #[arg(long)]
     seed: Option<u64>,
@@ -49,13 +43,13 @@ struct RunArgs {
 
 impl RunArgs {
     fn settings<C: Default + Serialize + DeserializeOwned>(&self, more: &[String]) -> Result<C> {
-        let mut changes = self.set.clone();
+        let mut changes = Vec::new();
         changes.extend(self.seed.map(|n| format!("run.seed={n}")));
         changes.extend(self.epochs.map(|n| format!("run.epochs={n}")));
         let device = self.device.and_then(|d| d.to_possible_value());
         changes.extend(device.map(|d| format!("device={}", d.get_name())));
         changes.extend(more.iter().cloned());
-        config::read(&C::default(), self.config.as_deref(), &changes)
+        self.settings.over(&C::default(), &changes)
     }
 
     fn folders(&self) -> Result<(PathBuf, PathBuf)> {
@@ -76,7 +70,7 @@ impl Pretrain {
     pub(super) fn run(&self, stop: &AtomicBool) -> Result<()> {
         let task: Vec<String> = self.task.iter().map(|t| format!("task={t}")).collect();
         let settings: PretrainConfig = self.args.settings(&task)?;
-        if self.args.print_config {
+        if self.args.settings.print_config {
             return print(&config::print(&settings)?);
         }
         let (shards, run) = self.args.folders()?;
@@ -110,7 +104,7 @@ impl FineTune {
         let mut more: Vec<String> = self.loss.iter().map(|l| format!("loss=\"{l}\"")).collect();
         more.extend(self.mode.iter().map(|m| format!("mode={m}")));
         let settings: FineTuneConfig = self.args.settings(&more)?;
-        if self.args.print_config {
+        if self.args.settings.print_config {
             return print(&config::print(&settings)?);
         }
         let (shards, run) = self.args.folders()?;

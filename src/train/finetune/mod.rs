@@ -14,7 +14,7 @@ use crate::train::data::record::Split;
 use crate::train::full::{Backbone, FineTune, FullNet, partial, pth};
 use crate::train::loss::{Bins, Histogram, Recipe, Targets};
 use crate::train::pretext::views::{self, Input, Normalise, ViewConfig};
-use crate::train::run::checkpoint::load_net;
+use crate::train::run::checkpoint::{self, load_net};
 use crate::train::run::feed::ClipFeed;
 use crate::train::run::ranks::Ranks;
 use crate::train::run::{At, BEST, Batch, Done, Judge, Loss, Method, Training, Verdict};
@@ -174,12 +174,7 @@ pub fn finetune(
     let mut judge = CccJudge {
         reader: Reader::open(&paths.shards)?,
         split: Split::Valid,
-        predictor: Predictor {
-            size_px: config.model.size_px,
-            normalise,
-            every: config.clips.every,
-            device: device.clone().inner(),
-        },
+        predictor: Predictor::of(config, normalise, &device),
     };
     let kept = Kept { config: config.clone(), start_from: paths.start_from.clone(), normalise, bins };
     let training = Training {
@@ -211,20 +206,15 @@ pub struct Kept {
 /// # Errors
 /// If the folder holds no fine-tuning run with a finished epoch.
 pub fn best(run: &Path, device: &Device) -> Result<(FullNet, Predictor, Kept)> {
-    let folder = crate::train::run::checkpoint::find(run).ok_or_else(|| {
+    let folder = checkpoint::find(run).ok_or_else(|| {
         Error::input("holds no run with a finished epoch")
             .at(run.display())
             .remedy("make one with `vaerr-train finetune`")
     })?;
-    let progress = crate::train::run::checkpoint::read_progress(&folder)?;
+    let progress = checkpoint::read_progress(&folder)?;
     let kept: Kept = serde_json::from_value(progress.settings)
         .map_err(|e| Error::input("is no fine-tuning run").at(run.display()).caused_by(e))?;
     let net = load_net(FullNet::new(&kept.config.model, 0, device)?, &run.join(BEST))?.valid();
-    let predictor = Predictor {
-        size_px: kept.config.model.size_px,
-        normalise: kept.normalise,
-        every: kept.config.clips.every,
-        device: device.clone().inner(),
-    };
+    let predictor = Predictor::of(&kept.config, kept.normalise, device);
     Ok((net, predictor, kept))
 }

@@ -1,6 +1,6 @@
 //! Whole recordings through a full model.
 
-use super::VideoResult;
+use super::{FineTuneConfig, VideoResult};
 use crate::error::{Error, Result};
 use crate::spec::Head;
 use crate::train::data::record::Split;
@@ -28,6 +28,12 @@ pub struct Predictor {
 }
 
 impl Predictor {
+    /// As `config` trains, on `device` without its gradients.
+    pub fn of(config: &FineTuneConfig, normalise: Normalise, device: &Device) -> Self {
+        let device = device.clone().inner();
+        Self { size_px: config.model.size_px, normalise, every: config.clips.every, device }
+    }
+
     /// Predictions of `net`, which is in inference mode, for every recording of `split`, parts joined.
     ///
     /// # Errors
