@@ -40,27 +40,56 @@ pub struct StudentSpec {
 }
 
 impl StudentSpec {
-    /// The shipped architecture, `vaerr-s`.
-    pub fn small() -> Self {
-        let conv = |out, kernel, stride| ConvSpec { out, kernel, stride };
+    /// Name -> shape of the sizes that are trained.
+    pub const SIZES: [(&'static str, fn() -> Self); 3] =
+        [("pico", Self::pico), ("nano", Self::nano), ("small", Self::small)];
+
+    fn of(convs: &[(usize, usize, usize)], hidden: usize) -> Self {
         Self {
             ring: 5,
             size_px: 80,
             input_zero_point: 128,
             input_scale: 1.0 / 64.0,
-            convs: vec![
-                conv(32, 7, 2),
-                conv(32, 3, 2),
-                conv(32, 3, 1),
-                conv(64, 3, 2),
-                conv(64, 3, 1),
-                conv(64, 3, 1),
-                conv(128, 3, 2),
-                conv(128, 3, 1),
-            ],
-            hidden: 128,
+            convs: convs.iter().map(|&(out, kernel, stride)| ConvSpec { out, kernel, stride }).collect(),
+            hidden,
             outputs: HEADS,
         }
+    }
+
+    /// 8.3 million multiply-accumulates a frame.
+    pub fn pico() -> Self {
+        Self::of(&[(16, 5, 2), (32, 3, 2), (32, 3, 2), (32, 3, 1), (64, 3, 2), (64, 3, 1)], 64)
+    }
+
+    /// 34.8 million multiply-accumulates a frame.
+    pub fn nano() -> Self {
+        let convs = [(32, 7, 2), (32, 3, 2), (32, 3, 1), (64, 3, 2), (64, 3, 1), (64, 3, 1), (128, 3, 2), (128, 3, 1)];
+        Self::of(&convs, 128)
+    }
+
+    /// 118.8 million multiply-accumulates a frame.
+    pub fn small() -> Self {
+        let convs = [
+            (48, 7, 2),
+            (64, 3, 2),
+            (64, 3, 1),
+            (64, 3, 1),
+            (128, 3, 2),
+            (128, 3, 1),
+            (128, 3, 1),
+            (256, 3, 2),
+            (256, 3, 1),
+        ];
+        Self::of(&convs, 256)
+    }
+
+    /// The size called `name`.
+    ///
+    /// # Errors
+    /// If there is none; the remedy names those there are.
+    pub fn named(name: &str) -> Result<Self> {
+        let found = Self::SIZES.iter().find(|(n, _)| *n == name).map(|(_, spec)| spec());
+        found.ok_or_else(|| Error::usage(format!("{name} is no size of student")).remedy("choose pico, nano or small"))
     }
 
     /// Input and output side of each convolution: `(in_ch, in_px, out_px)`.
@@ -135,11 +164,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn small_is_valid_and_small() {
-        let s = StudentSpec::small();
-        s.validate().unwrap();
-        assert_eq!(s.shapes().map(|x| x.2).collect::<Vec<_>>(), [40, 20, 20, 10, 10, 10, 5, 5]);
-        assert_eq!(s.macs(), 34_766_080);
-        assert_eq!(s.parameters(), 444_650);
+    fn sizes_are_valid_and_as_large_as_they_say() {
+        let figures = |(name, spec): (&str, fn() -> StudentSpec)| {
+            let s = spec();
+            s.validate().unwrap();
+            assert_eq!(StudentSpec::named(name).unwrap(), s);
+            (name, s.macs(), s.parameters())
+        };
+        let want = [("pico", 8_296_064, 108_266), ("nano", 34_766_080, 444_650), ("small", 118_752_768, 1_773_194)];
+        assert_eq!(StudentSpec::SIZES.map(figures), want);
+        assert_eq!(StudentSpec::nano().shapes().map(|x| x.2).collect::<Vec<_>>(), [40, 20, 20, 10, 10, 10, 5, 5]);
+        assert!(StudentSpec::named("large").unwrap_err().to_string().contains("pico"));
     }
 }

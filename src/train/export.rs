@@ -49,7 +49,7 @@ fn json<T: serde::de::DeserializeOwned>(path: &Path, remedy: &str) -> Result<T> 
 /// If the run has no finished epoch, or the training split is not the one it was trained on.
 pub fn quantize_run(run: &Path, train: &Path) -> Result<Quantized> {
     let progress = read_progress(run)?;
-    let (spec, rule) = (StudentSpec::small(), CropRule::FERPLUS);
+    let (spec, rule) = (StudentSpec::nano(), CropRule::FERPLUS);
     let net = load_net(&run.join("best.bpk"), &spec, &Device::flex())?;
     let mut student = fold(&net.valid(), &spec)?;
     let (stills, held) = hold_out(ferplus::load(train)?.stills, &progress.config);
@@ -91,7 +91,7 @@ pub fn export(run: &Path, valid: &Path, out: &Path) -> Result<Manifest> {
         format: 1,
         licence: "research use: trained on FER+".into(),
         summary: "Causal student trained from scratch on FER+ stills and rendered clips".into(),
-        student: StudentSpec::small(),
+        student: StudentSpec::nano(),
         crop: rule,
         calibration: done.calibration,
         metrics: Metrics {

@@ -293,7 +293,7 @@ pub fn fit(config: &FitConfig, paths: &FitPaths, resume: bool, stop: &AtomicBool
         rendered::render_clips(config.seed, config.clip_pool, config.clip_frames, &rule)
     };
     let fitter =
-        Fitter { config, spec: StudentSpec::small(), rule, augment: Augment::default(), device: device.clone(), clips };
+        Fitter { config, spec: StudentSpec::nano(), rule, augment: Augment::default(), device: device.clone(), clips };
     let mut net = StudentNet::new(&fitter.spec, config.seed, &device);
     let mut optimizer = optimizer(config);
     let mut progress =
@@ -444,7 +444,7 @@ mod tests {
         assert_eq!(first.unwrap_err().kind(), crate::ErrorKind::Interrupted);
         assert_eq!(fit(&TINY, &paths("cut"), true, &never).unwrap(), whole);
         let read =
-            |run: &str| load_net(&paths(run).run.join("last.bpk"), &StudentSpec::small(), &Device::flex()).unwrap();
+            |run: &str| load_net(&paths(run).run.join("last.bpk"), &StudentSpec::nano(), &Device::flex()).unwrap();
         let (a, b) = (read("whole"), read("cut"));
         for (x, y) in a.convs.iter().zip(&b.convs) {
             assert_eq!(x.main.val().into_data(), y.main.val().into_data());

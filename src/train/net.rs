@@ -196,7 +196,7 @@ mod tests {
     fn a_still_stands_for_a_ring_of_equal_crops() {
         let device = Device::flex();
         let mut rng = Rng::new(1, 0);
-        let spec = StudentSpec::small();
+        let spec = StudentSpec::nano();
         let net = StudentNet::new(&spec, 3, &device);
         let mut picture = |n: usize, c: usize| normal([n, c, spec.size_px, spec.size_px], 1.0, &mut rng, &device).val();
         let (stills, rings) = (picture(2, 1), picture(1, spec.ring));

@@ -105,8 +105,8 @@ struct ProbeJudge {
 
 impl<M: Method> Judge<M> for ProbeJudge {
     fn judge(&mut self, method: &M, net: &M::Net) -> Result<Verdict> {
-        let Some(set) = &self.set else { return Ok(Verdict::default()) };
-        let found = set.score(method.backbone(net), self.size_px, &self.input, self.penalty)?;
+        let Some((set, backbone)) = self.set.as_ref().zip(method.backbone(net)) else { return Ok(Verdict::default()) };
+        let found = set.score(backbone, self.size_px, &self.input, self.penalty)?;
         let [arousal, valence] = found.agreement;
         let figures =
             vec![("probe_ccc_arousal".to_owned(), arousal.ccc), ("probe_ccc_valence".to_owned(), valence.ccc)];

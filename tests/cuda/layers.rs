@@ -13,7 +13,7 @@ use vaerr::spec::{ConvSpec, HEADS, StudentSpec};
 
 fn spec(ring: usize, size_px: usize, convs: &[(usize, usize, usize)], hidden: usize) -> StudentSpec {
     let convs = convs.iter().map(|&(out, kernel, stride)| ConvSpec { out, kernel, stride }).collect();
-    StudentSpec { ring, size_px, convs, hidden, ..StudentSpec::small() }
+    StudentSpec { ring, size_px, convs, hidden, ..StudentSpec::nano() }
 }
 
 /// Weights at the ends of their range, factors that are powers of two (so that halves are met), and large biases.

@@ -65,7 +65,7 @@ fn expected(student: &Student, steps: usize, seed: u64) -> Expected {
 
 pub fn cases() -> Vec<(&'static str, Student)> {
     vec![
-        ("small", students::int8(&StudentSpec::small(), 1)),
+        ("nano", students::int8(&StudentSpec::nano(), 1)),
         ("odd", students::int8(&students::odd_spec(3, 17, 2), 2)),
         ("ring of one", students::int8(&students::odd_spec(1, 16, 1), 3)),
         ("stride three", students::int8(&students::odd_spec(2, 31, 3), 4)),

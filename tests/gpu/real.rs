@@ -71,7 +71,7 @@ fn gpu_streams_agree_with_the_reference_to_the_bit() {
 #[test]
 #[ignore = "needs an NVIDIA GPU"]
 fn gpu_batches_of_every_size_agree_with_the_reference_to_the_bit() {
-    let student = students::int8(&StudentSpec::small(), 1);
+    let student = students::int8(&StudentSpec::nano(), 1);
     let mut oracle = Reference::open(&student).unwrap();
     for mode in MODES {
         let mut engine = engine(&student, mode);

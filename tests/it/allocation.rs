@@ -88,7 +88,7 @@ fn of_three_faces(student: &Student, engine: Box<dyn Engine>) -> u64 {
 
 #[test]
 fn three_faces_a_frame_allocate_nothing_once_warm() {
-    let student = students::int8(&StudentSpec::small(), 1);
+    let student = students::int8(&StudentSpec::nano(), 1);
     let reference = || Reference::open(&student).unwrap();
     assert_eq!(of_three_faces(&student, Box::new(reference())), 0);
     assert_eq!(of_three_faces(&student, Box::new(Simd::open(&student).unwrap())), 0);
@@ -100,7 +100,7 @@ fn three_faces_a_frame_allocate_nothing_once_warm() {
 fn a_session_on_the_reference_engine_allocates_nothing_once_warm() {
     let odd = students::odd_spec(3, 17, 2);
     for student in
-        [students::int8(&StudentSpec::small(), 1), students::fp32(&StudentSpec::small(), 1), students::int8(&odd, 1)]
+        [students::int8(&StudentSpec::nano(), 1), students::fp32(&StudentSpec::nano(), 1), students::int8(&odd, 1)]
     {
         let mut engine = Reference::open(&student).unwrap();
         assert_eq!(allocations_of_a_session(&student, &mut engine), 0, "{:?}", student.precision());
@@ -109,7 +109,7 @@ fn a_session_on_the_reference_engine_allocates_nothing_once_warm() {
 
 #[test]
 fn a_session_on_the_simd_engine_allocates_nothing_on_any_instruction_set() {
-    for spec in [StudentSpec::small(), students::odd_spec(3, 17, 2)] {
+    for spec in [StudentSpec::nano(), students::odd_spec(3, 17, 2)] {
         let student = students::int8(&spec, 1);
         for isa in Isa::available() {
             let mut engine = Simd::open_with(&student, isa).unwrap();
@@ -121,7 +121,7 @@ fn a_session_on_the_simd_engine_allocates_nothing_on_any_instruction_set() {
 #[cfg(feature = "tflite")]
 #[test]
 fn a_session_on_tflite_allocates_nothing_of_ours() {
-    for student in [students::int8(&StudentSpec::small(), 1), students::fp32(&StudentSpec::small(), 1)] {
+    for student in [students::int8(&StudentSpec::nano(), 1), students::fp32(&StudentSpec::nano(), 1)] {
         let mut engine = vaerr::engine::tflite::Tflite::open(&student).unwrap();
         assert_eq!(allocations_of_a_session(&student, &mut engine), 0, "{:?}", student.precision());
     }

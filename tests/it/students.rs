@@ -17,7 +17,7 @@ pub fn odd_spec(ring: usize, size_px: usize, stride: usize) -> StudentSpec {
         size_px,
         convs: vec![conv(8, 7, 2), conv(12, 3, stride), conv(5, 1, 1)],
         hidden: 7,
-        ..StudentSpec::small()
+        ..StudentSpec::nano()
     }
 }
 

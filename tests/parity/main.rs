@@ -27,8 +27,10 @@ fn tolerance(engine: &str, precision: Precision) -> f32 {
 
 fn cases() -> Vec<(&'static str, Student)> {
     vec![
-        ("small fp32", students::fp32(&StudentSpec::small(), 1)),
-        ("small int8", students::int8(&StudentSpec::small(), 1)),
+        ("nano fp32", students::fp32(&StudentSpec::nano(), 1)),
+        ("nano int8", students::int8(&StudentSpec::nano(), 1)),
+        ("pico int8", students::int8(&StudentSpec::pico(), 5)),
+        ("small int8", students::int8(&StudentSpec::small(), 6)),
         ("odd fp32", students::fp32(&students::odd_spec(3, 17, 2), 2)),
         ("odd int8", students::int8(&students::odd_spec(3, 17, 2), 2)),
         ("ring of one fp32", students::fp32(&students::odd_spec(1, 16, 1), 3)),

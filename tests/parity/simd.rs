@@ -65,7 +65,7 @@ fn adversarial(rng: &mut Rng) -> Student {
         size_px: pick(rng, &[16, 17, 18, 19, 20, 23, 25, 29]),
         input_zero_point: [0, 1, 127, 128, 255][rng.below(5)],
         hidden: pick(rng, &[1, 2, 7, 8, 9, 16, 23, 33]),
-        ..StudentSpec::small()
+        ..StudentSpec::nano()
     };
     let mut student = students::int8(&spec, rng.below(1 << 30) as u64);
     let Trunk::Int8(layers) = &mut student.trunk else { unreachable!() };

@@ -281,7 +281,7 @@ mod tests {
 
     #[test]
     fn buffers_of_the_small_student_do_not_overlap() {
-        let map = lay_out(&StudentSpec::small(), 64).unwrap();
+        let map = lay_out(&StudentSpec::nano(), 64).unwrap();
         assert_eq!((map.slots, map.plane_bytes()), (64, 6416));
         let mut end = (map.header.next + 64 * map.header.state_bytes) as usize;
         for l in &map.layers {

@@ -67,8 +67,8 @@ impl Method for Supervised {
         Ok(())
     }
 
-    fn backbone<'a>(&self, net: &'a FullNet) -> &'a Backbone {
-        &net.backbone
+    fn backbone<'a>(&self, net: &'a FullNet) -> Option<&'a Backbone> {
+        Some(&net.backbone)
     }
 }
 

@@ -181,8 +181,8 @@ impl Method for Byol {
         self.target.load(&folder.join("target.bpk"))
     }
 
-    fn backbone<'a>(&self, net: &'a Self::Net) -> &'a Backbone {
-        &net.online.backbone
+    fn backbone<'a>(&self, net: &'a Self::Net) -> Option<&'a Backbone> {
+        Some(&net.online.backbone)
     }
 }
 

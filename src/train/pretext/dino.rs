@@ -295,8 +295,8 @@ impl Method for Dino {
         Ok(())
     }
 
-    fn backbone<'a>(&self, net: &'a Self::Net) -> &'a Backbone {
-        &net.backbone
+    fn backbone<'a>(&self, net: &'a Self::Net) -> Option<&'a Backbone> {
+        Some(&net.backbone)
     }
 }
 

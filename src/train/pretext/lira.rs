@@ -197,8 +197,8 @@ impl Method for Lira {
         self.standard.load(&folder.join("audio_statistics.json"))
     }
 
-    fn backbone<'a>(&self, net: &'a Self::Net) -> &'a Backbone {
-        &net.backbone
+    fn backbone<'a>(&self, net: &'a Self::Net) -> Option<&'a Backbone> {
+        Some(&net.backbone)
     }
 }
 

@@ -340,8 +340,9 @@ impl<M: Method> Training<'_, M> {
             p.best_score = (!score.is_nan()).then_some(score);
             if first {
                 checkpoint::replace_file(&self.folder.join(BEST), |path| checkpoint::save_net(&judged, path))?;
-                let backbone = self.method.backbone(&judged);
-                checkpoint::replace_file(&self.folder.join(BACKBONE), |path| checkpoint::save_net(backbone, path))?;
+                if let Some(backbone) = self.method.backbone(&judged) {
+                    checkpoint::replace_file(&self.folder.join(BACKBONE), |path| checkpoint::save_net(backbone, path))?;
+                }
             }
         }
         Ok(verdict.figures)

@@ -139,6 +139,6 @@ pub trait Method {
     /// If a file is missing, damaged, or of another shape.
     fn load(&mut self, folder: &Path) -> Result<()>;
 
-    /// The part that later trainings start from.
-    fn backbone<'a>(&self, net: &'a Self::Net) -> &'a Backbone;
+    /// The part that later trainings start from, where there is one.
+    fn backbone<'a>(&self, net: &'a Self::Net) -> Option<&'a Backbone>;
 }

@@ -73,8 +73,8 @@ impl Method for Fit {
         Ok(())
     }
 
-    fn backbone<'a>(&self, net: &'a Line) -> &'a Backbone {
-        &net.backbone
+    fn backbone<'a>(&self, net: &'a Line) -> Option<&'a Backbone> {
+        Some(&net.backbone)
     }
 }
 
