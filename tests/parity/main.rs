@@ -11,20 +11,6 @@ use vaerr::model::{Precision, Student, onnx};
 use vaerr::render::Rng;
 use vaerr::spec::{HEADS, StudentSpec};
 
-/// Largest difference of a logit or state value in fp32, and in int8 where the convolutions are exact.
-const FP32: f32 = 1e-5;
-/// The same in int8 for engines that quantise in float: rare 1-LSB events spread over later layers.
-const INT8_IN_FLOAT: f32 = 5e-2;
-
-fn tolerance(engine: &str, precision: Precision) -> f32 {
-    match (engine, precision) {
-        ("reference" | "simd" | "cuda", _) => 0.0,
-        // XNNPACK requantises as the specification does, so only the f32 part differs (measured: 3e-6).
-        ("tflite", _) | (_, Precision::Fp32) => FP32,
-        (_, Precision::Int8) => INT8_IN_FLOAT,
-    }
-}
-
 fn cases() -> Vec<(&'static str, Student)> {
     vec![
         ("nano fp32", students::fp32(&StudentSpec::nano(), 1)),
@@ -89,7 +75,7 @@ fn every_engine_agrees_with_the_reference_over_a_stream() {
                 engine.step(ring, &mut h, &mut y).unwrap();
                 oracle.step(ring, &mut h0, &mut y0).unwrap();
                 let gap = worst(&y, &y0).max(worst(&h, &h0));
-                let allowed = tolerance(entry.name, student.precision());
+                let allowed = (entry.tolerance)(student.precision());
                 assert!(gap <= allowed, "{} on {name}, step {i}: {gap} > {allowed}", entry.name);
                 most = most.max(gap);
             }
@@ -98,10 +84,15 @@ fn every_engine_agrees_with_the_reference_over_a_stream() {
     }
 }
 
-/// Opens every engine that runs the student's arithmetic here.
+/// Every engine that runs the student's arithmetic here.
+fn runs(student: &Student) -> impl Iterator<Item = &'static EngineEntry> {
+    let precision = student.precision();
+    ENGINES.iter().filter(move |e| (e.unavailable)().is_none() && (e.gap)(precision).is_none())
+}
+
+/// Opens them.
 fn engines_for(student: &Student) -> Vec<Box<dyn Engine>> {
-    let runs = |e: &&EngineEntry| (e.unavailable)().is_none() && (e.gap)(student.precision()).is_none();
-    ENGINES.iter().filter(runs).map(|e| (e.open)(student).unwrap()).collect()
+    runs(student).map(|e| (e.open)(student).unwrap()).collect()
 }
 
 #[test]
@@ -116,7 +107,7 @@ fn a_stream_may_change_engines_at_any_step() {
             let n = engines.len();
             engines[i % n].step(ring, &mut h, &mut y).unwrap();
             oracle.step(ring, &mut h0, &mut y0).unwrap();
-            let allowed = engines.iter().map(|e| tolerance(e.name(), student.precision())).fold(0.0, f32::max);
+            let allowed = runs(&student).map(|e| (e.tolerance)(student.precision())).fold(0.0, f32::max);
             assert!(worst(&y, &y0) <= allowed);
         }
     }

@@ -51,7 +51,8 @@ impl Gate {
 fn student(at: &str, of: &DimensionFigures, student: &StudentScores, limits: &Limits) -> [Gate; 4] {
     let Scores { bias, gain, lag_s, .. } = &student.scores;
     let lower = student.retained.interval.map(|[low, _]| low);
-    let extra = lag_s.zip(of.teacher.lag_s).map(|(s, t)| s - t);
+    // To the nanosecond, so that rounding does not decide at the limit.
+    let extra = lag_s.zip(of.teacher.lag_s).map(|(s, t)| ((s - t) * 1e9).round() / 1e9);
     let mut lag = Gate::new(format!("{at}extra-lag-s"), extra, None, Some(limits.extra_lag_s));
     if of.moving_videos == 0 {
         lag = Gate { value: None, outcome: Outcome::NotApplicable, ..lag };

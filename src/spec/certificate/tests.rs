@@ -142,7 +142,7 @@ fn every_gate_lets_its_limit_pass_and_no_more() {
     assert!(fails("arousal/int8/gain", |s| gain(s, 0.9 - over)) && fails("arousal/int8/gain", |s| gain(s, 1.1 + over)));
     let lag = |s: &mut SetFigures, v| s.dimensions.arousal.int8.scores.lag_s = v;
     assert_eq!(outcome(|s| lag(s, Some(0.3))), []);
-    assert!(fails("arousal/int8/extra-lag-s", |s| lag(s, Some(0.3 + over))));
+    assert!(fails("arousal/int8/extra-lag-s", |s| lag(s, Some(0.3 + 1e-6))));
     assert!(fails("arousal/int8/extra-lag-s", |s| lag(s, None)));
     let gap = |s: &mut SetFigures, v| s.dimensions.valence.int8_minus_fp32.value = v;
     assert_eq!((outcome(|s| gap(s, 0.01)), outcome(|s| gap(s, -0.01))), (vec![], vec![]));

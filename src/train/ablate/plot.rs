@@ -8,10 +8,10 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+pub(in crate::train) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 /// Colours that the colour-blind tell apart (Okabe and Ito 2008), without yellow and black.
-const COLOURS: [RGBColor; 6] = [
+pub(in crate::train) const COLOURS: [RGBColor; 6] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
@@ -31,7 +31,7 @@ fn colour(row: usize) -> RGBColor {
     RGBColor(darker(r), darker(g), darker(b))
 }
 
-fn failed(e: impl std::fmt::Display) -> Error {
+pub(in crate::train) fn failed(e: impl std::fmt::Display) -> Error {
     Error::io(format!("cannot draw the plot: {e}"))
 }
 
@@ -157,13 +157,25 @@ fn lines(area: &Area, rows: &[&str], cells: &[&Cell], d: usize) -> Result<()> {
     Ok(())
 }
 
-fn written(area: &Area, text: &str, at: (i32, i32), side: HPos) -> Result<()> {
+/// Text that begins or ends at `at`, centred on it vertically.
+///
+/// # Errors
+/// If the drawing fails.
+pub(in crate::train) fn written(area: &Area, text: &str, at: (i32, i32), side: HPos) -> Result<()> {
     let style = ("sans-serif", 14).into_font().color(&BLACK).pos(Pos::new(side, VPos::Center));
     area.draw(&Text::new(text.to_owned(), at, style)).map_err(failed)
 }
 
 /// A white picture with a title and notes below it, filled by `fill`.
-fn drawn(size: (u32, u32), title: &str, notes: &str, fill: impl FnOnce(&Area) -> Result<()>) -> Result<String> {
+///
+/// # Errors
+/// If the drawing fails.
+pub(in crate::train) fn drawn(
+    size: (u32, u32),
+    title: &str,
+    notes: &str,
+    fill: impl FnOnce(&Area) -> Result<()>,
+) -> Result<String> {
     let mut text = String::new();
     {
         let root = SVGBackend::with_string(&mut text, size).into_drawing_area();

@@ -4,13 +4,7 @@ use super::{Align, Missing, Pair};
 use serde::Serialize;
 use std::fmt::Write;
 
-/// A number and how far it would move with other people.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Figure {
-    pub value: f64,
-    /// Bootstrap 95 %: low, high.
-    pub interval: Option<[f64; 2]>,
-}
+pub use crate::spec::certificate::Measured as Figure;
 
 /// One dimension's figures.
 #[derive(Debug, Clone, PartialEq, Serialize)]

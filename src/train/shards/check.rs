@@ -1,6 +1,6 @@
 //! Reads a whole folder of shards and counts what is there.
 
-use super::{Reader, Sample};
+use super::{Reader, Sample, Shard};
 use crate::error::{Error, Result};
 use crate::train::data::record::Split;
 use serde::Serialize;
@@ -65,20 +65,29 @@ impl Reader {
     pub fn check(&self) -> Result<Checked> {
         let all = Self::open(self.folder())?;
         for shard in all.index().splits.values().flatten() {
-            let path = self.folder().join(&shard.file);
-            let mut sha = Sha256::new();
-            File::open(&path)
-                .and_then(|mut f| std::io::copy(&mut f, &mut sha))
-                .map_err(|e| Error::input("cannot be read").at(path.display()).caused_by(e))?;
-            if format!("{:x}", sha.finalize()) != shard.sha256 {
-                return Err(Error::input("is not what was written: its SHA-256 is not the index's")
-                    .at(path.display())
-                    .remedy("prepare the data again"));
-            }
+            all.ensure_written(shard)?;
         }
         let mut seen = Seen::default();
         let parts = Split::ALL.into_iter().filter(|s| all.index().samples(*s) > 0);
         Ok(Checked { parts: parts.map(|s| all.check_split(s, &mut seen)).collect::<Result<_>>()? })
+    }
+
+    /// Refuses a shard whose bytes are not those that the index names.
+    ///
+    /// # Errors
+    /// If it cannot be read, or its SHA-256 differs.
+    pub fn ensure_written(&self, shard: &Shard) -> Result<()> {
+        let path = self.folder().join(&shard.file);
+        let mut sha = Sha256::new();
+        File::open(&path)
+            .and_then(|mut f| std::io::copy(&mut f, &mut sha))
+            .map_err(|e| Error::input("cannot be read").at(path.display()).caused_by(e))?;
+        if format!("{:x}", sha.finalize()) == shard.sha256 {
+            return Ok(());
+        }
+        Err(Error::input("is not what was written: its SHA-256 is not the index's")
+            .at(path.display())
+            .remedy("prepare the data again"))
     }
 
     fn check_split(&self, split: Split, seen: &mut Seen) -> Result<CheckedPart> {
