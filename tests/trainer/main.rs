@@ -6,8 +6,12 @@ use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 use vaerr::train::full::partial;
 
+#[path = "../it/students.rs"]
+mod students;
+
 #[cfg(feature = "mpi")]
 mod mpi;
+mod verify;
 
 /// The program, quiet and on few threads.
 fn trainer(args: &[&str]) -> Command {

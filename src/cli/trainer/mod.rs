@@ -10,8 +10,9 @@ mod settings;
 mod shards;
 mod student;
 mod training;
+mod verify;
 
-use super::print_text as print;
+use super::{Outcome, print_text as print};
 use crate::{Error, Result};
 use clap::Parser;
 use std::process::ExitCode;
@@ -52,6 +53,9 @@ enum Command {
     Shards(shards::Shards),
     /// Score predictions of any system against labels.
     Score(score::Args),
+    /// Certify that a bundle's students keep what their teacher reads, on held-out shards: certificate.json and
+    /// report.html; exit code 1 if a gate fails.
+    Verify(Box<verify::Args>),
 }
 
 fn print_json(value: &impl serde::Serialize) -> Result<()> {
@@ -59,9 +63,9 @@ fn print_json(value: &impl serde::Serialize) -> Result<()> {
     print(&(text + "\n"))
 }
 
-fn run(command: Command) -> Result<()> {
+fn run(command: Command) -> Result<Outcome> {
     let stop = super::interruptible()?;
-    match command {
+    let done = match command {
         Command::Fit(args) => args.run(&stop),
         Command::CropRule(args) => args.run(),
         Command::Roll(args) => args.run(),
@@ -77,14 +81,17 @@ fn run(command: Command) -> Result<()> {
         Command::Prepare(args) => prepare::run(&args, &stop),
         Command::Shards(command) => shards::run(&command),
         Command::Score(args) => score::run(&args),
-    }
+        Command::Verify(args) => return verify::run(&args, &stop),
+    };
+    done.map(|()| Outcome::Done)
 }
 
 /// The whole program.
 pub fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
     match run(Command::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::CheckFailed) => ExitCode::from(1),
         Err(e) => {
             eprintln!("vaerr-train: {e}");
             ExitCode::from(2)

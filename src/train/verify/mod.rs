@@ -13,6 +13,9 @@ mod report;
 mod stream;
 mod table;
 
+#[cfg(test)]
+mod tests;
+
 pub use figures::{Source, figures};
 pub use table::Video;
 
