@@ -8,7 +8,8 @@ use crate::model::{Bundle, Precision, Student};
 use crate::preprocess::Cropper;
 use crate::session::decode;
 use crate::spec::certificate::EngineCheck;
-use crate::train::shards::Sample;
+use crate::train::data::record::Split;
+use crate::train::shards::{Reader, Sample};
 use indicatif::ProgressBar;
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
@@ -79,7 +80,7 @@ pub fn choose(names: Option<&[String]>, needed: [(&'static EngineEntry, Precisio
 }
 
 /// The first frames of a sample.
-pub fn beginning(mut sample: Sample, most: usize) -> Sample {
+fn beginning(mut sample: Sample, most: usize) -> Sample {
     let keep = sample.meta.frames.min(most);
     sample.meta.frames = keep;
     sample.video.truncate(keep * sample.meta.size_px.pow(2));
@@ -87,20 +88,17 @@ pub fn beginning(mut sample: Sample, most: usize) -> Sample {
     sample
 }
 
-/// Beginnings of recordings that together have about `most` frames: of [`RECORDINGS`], evenly, or of more if they are
-/// short.
+/// Beginnings of recordings that together have about `most` frames, if there are as many: of [`RECORDINGS`], evenly, or of
+/// more where they are short.
 ///
 /// # Errors
-/// Those of `samples`.
-pub fn beginnings(samples: impl Iterator<Item = Result<Sample>>, most: usize) -> Result<Vec<Sample>> {
-    let each = most.div_ceil(RECORDINGS);
+/// Damaged shards.
+pub fn beginnings(reader: &Reader, split: Split, most: usize) -> Result<Vec<Sample>> {
+    let first = reader.clone().filtered(|meta| meta.part == 0);
+    let recordings = first.metas(split)?.len().clamp(1, RECORDINGS);
     let (mut all, mut left) = (Vec::new(), most);
-    for sample in samples {
-        let sample = sample?;
-        if sample.meta.part > 0 {
-            continue;
-        }
-        let cut = beginning(sample, each.min(left));
+    for sample in first.ordered(split) {
+        let cut = beginning(sample?, most.div_ceil(recordings).min(left));
         left -= cut.meta.frames;
         all.push(cut);
         if left == 0 {

@@ -161,7 +161,7 @@ fn tables(
 fn beginnings(sets: &[Set], split: Split, most: usize) -> Result<Vec<Sample>> {
     let mut all = Vec::new();
     for set in sets {
-        all.extend(engines::beginnings(set.reader.ordered(split), most.div_ceil(sets.len()))?);
+        all.extend(engines::beginnings(&set.reader, split, most.div_ceil(sets.len()))?);
     }
     Ok(all)
 }
