@@ -92,7 +92,7 @@ pub struct EngineEntry {
     pub about: &'static str,
     /// The arithmetic it prefers when the user does not choose.
     pub preferred: Precision,
-    /// Largest difference of a logit or state value from the reference engine over a stream.
+    /// Largest difference of a logit or state value from the reference engine over a stream; a share of values above 1.
     pub tolerance: fn(Precision) -> f32,
     /// Why it never runs this arithmetic, if so; opening it then is an error of the kind `Unsupported`.
     pub gap: fn(Precision) -> Option<&'static str>,

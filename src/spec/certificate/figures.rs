@@ -191,7 +191,7 @@ pub struct EngineCheck {
     /// `fp32` or `int8`.
     pub precision: String,
     pub frames: usize,
-    /// Largest difference of a logit or of a value of the state.
+    /// Largest difference of a logit or of a value of the state; over the reference's value where that is above 1.
     pub worst: f64,
     /// Largest difference of arousal or valence.
     pub worst_value: f64,

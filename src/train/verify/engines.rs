@@ -187,7 +187,9 @@ fn one(
     })
 }
 
-/// Largest distance.
-fn far(a: &[f32], b: &[f32]) -> f64 {
-    a.iter().zip(b).map(|(x, y)| (f64::from(*x) - f64::from(*y)).abs()).fold(0.0, f64::max)
+/// Largest distance of a value from the right one; where that is more than 1 either way, over it, for f32 is that much coarser
+/// there.
+fn far(values: &[f32], right: &[f32]) -> f64 {
+    let one = |(v, r): (&f32, &f32)| (f64::from(*v) - f64::from(*r)).abs() / f64::from(r.abs().max(1.0));
+    values.iter().zip(right).map(one).fold(0.0, f64::max)
 }

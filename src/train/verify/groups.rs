@@ -44,30 +44,32 @@ fn values<'a>(videos: &'a [Video], tag: &str) -> Vec<&'a str> {
 
 /// Positions of the recordings of each group, and the group's name.
 fn partition(values: &[&str]) -> Vec<(String, Vec<usize>)> {
+    let number = |v: &str| v.parse::<f64>().ok().filter(|v| v.is_finite());
     let mut plain: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     values.iter().enumerate().for_each(|(i, v)| plain.entry(v).or_default().push(i));
-    let numbers: Option<Vec<f64>> = values.iter().map(|v| v.parse::<f64>().ok().filter(|v| v.is_finite())).collect();
-    match numbers {
-        Some(numbers) if plain.len() > PLAIN_NUMBERS => thirds(&numbers),
-        _ => plain.into_iter().map(|(value, own)| (value.to_owned(), own)).collect(),
+    let mut parts = Vec::new();
+    if plain.keys().filter(|v| number(v).is_some()).count() > PLAIN_NUMBERS {
+        plain.retain(|v, _| number(v).is_none());
+        parts = thirds(values.iter().enumerate().filter_map(|(i, v)| Some((i, number(v)?))).collect());
     }
+    parts.extend(plain.into_iter().map(|(value, own)| (value.to_owned(), own)));
+    parts
 }
 
-/// The lowest, the middle and the highest third; equal numbers stay together.
-fn thirds(numbers: &[f64]) -> Vec<(String, Vec<usize>)> {
-    let mut sorted = numbers.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let cuts = [1, 2].map(|k| sorted[k * sorted.len() / 3]);
-    let mut parts: [Vec<usize>; 3] = Default::default();
-    for (i, n) in numbers.iter().enumerate() {
-        parts[cuts.iter().filter(|cut| n >= cut).count()].push(i);
-    }
-    let name = |own: &[usize]| {
-        let ends =
-            own.iter().fold([f64::INFINITY, f64::NEG_INFINITY], |[a, b], i| [a.min(numbers[*i]), b.max(numbers[*i])]);
-        format!("{} to {}", ends[0], ends[1])
-    };
-    parts.into_iter().filter(|own| !own.is_empty()).map(|own| (name(&own), own)).collect()
+/// The lowest, the middle and the highest third of numbered recordings; equal numbers stay together.
+fn thirds(mut numbered: Vec<(usize, f64)>) -> Vec<(String, Vec<usize>)> {
+    numbered.sort_by(|a, b| a.1.total_cmp(&b.1));
+    let cuts = [1, 2].map(|k| numbered[k * numbered.len() / 3].1);
+    let third = |n: f64| cuts.iter().filter(|cut| n >= **cut).count();
+    let parts = numbered.chunk_by(|a, b| third(a.1) == third(b.1));
+    parts
+        .map(|own| {
+            let name = format!("{} to {}", own[0].1, own[own.len() - 1].1);
+            let mut places: Vec<usize> = own.iter().map(|(i, _)| *i).collect();
+            places.sort_unstable();
+            (name, places)
+        })
+        .collect()
 }
 
 fn grouping(tag: &str, videos: &[Video], columns: &[Vec<Columns>; 2], parts: Vec<(String, Vec<usize>)>) -> Grouping {

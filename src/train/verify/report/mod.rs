@@ -73,7 +73,7 @@ fn gates(page: &mut Page, gates: &[Gate]) {
         "note",
         "retained-ccc: lower end of the paired 95 % interval of the student's CCC over the teacher's. bias, extra-lag-s (seconds \
          more than the teacher) and the difference of CCC: point values. engine: largest difference of a logit or state \
-         value from the reference engine.",
+         value from the reference engine, over the reference's value where that is above 1.",
     );
 }
 
