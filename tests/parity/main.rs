@@ -7,7 +7,7 @@ mod simd;
 
 use vaerr::engine::{ENGINES, Engine, EngineEntry, reference::Reference};
 use vaerr::error::ErrorKind;
-use vaerr::model::{Precision, Student, onnx};
+use vaerr::model::{Student, onnx};
 use vaerr::render::Rng;
 use vaerr::spec::{HEADS, StudentSpec};
 

@@ -111,6 +111,48 @@ fn statistics(sums: &Sums) -> [f64; RESAMPLED] {
     all
 }
 
+/// Of all people, and how far each figure moves with them.
+struct Resampled {
+    values: [f64; RESAMPLED],
+    intervals: Option<[Interval; RESAMPLED]>,
+}
+
+impl Resampled {
+    /// One draw of people serves every network, so that what is said of two of them is paired.
+    fn of(people: &[Sums], rounds: usize, mut rng: Rng) -> Self {
+        let draw = |chosen: &[usize]| statistics(&total(chosen.iter().map(|i| &people[*i])));
+        let intervals = bootstrap(people.len(), rounds, |n| rng.below(n), draw);
+        Self { values: statistics(&total(people.iter())), intervals }
+    }
+
+    fn at(&self, i: usize) -> Measured {
+        let interval = self.intervals.as_ref().map(|all| [all[i].low, all[i].high]);
+        Measured { value: self.values[i], interval }
+    }
+
+    /// `lag`: seconds and Pearson's correlation there.
+    fn scores(&self, network: usize, moving: usize, lag: Option<(f64, f64)>) -> Scores {
+        let [ccc, mean, pearson, rmse, bias, gain] = std::array::from_fn::<_, OWN, _>(|i| self.at(network * OWN + i));
+        Scores {
+            ccc,
+            ccc_mean_of_videos: (moving > 0).then_some(mean),
+            pearson,
+            rmse,
+            bias,
+            gain,
+            lag_s: lag.map(|l| l.0),
+            pearson_at_lag: lag.map(|l| l.1.clamp(-1.0, 1.0)),
+        }
+    }
+}
+
+fn total<'a>(chosen: impl Iterator<Item = &'a Sums>) -> Sums {
+    chosen.fold(Sums::default(), |mut all, one| {
+        all.add(one);
+        all
+    })
+}
+
 fn dimension(
     d: usize,
     videos: &[Video],
@@ -118,44 +160,16 @@ fn dimension(
     subjects: &[Vec<usize>],
     protocol: &Protocol,
 ) -> DimensionFigures {
-    let total = |chosen: &mut dyn Iterator<Item = &Sums>| {
-        chosen.fold(Sums::default(), |mut all, one| {
-            all.add(one);
-            all
-        })
-    };
     let of_videos: Vec<Sums> = columns.iter().map(Sums::of).collect();
-    let people: Vec<Sums> = subjects.iter().map(|own| total(&mut own.iter().map(|i| &of_videos[*i]))).collect();
-    let whole = total(&mut people.iter());
-    let values = statistics(&whole);
-    let mut rng = Rng::new(protocol.seed, d as u64);
-    // One draw of people serves every network, so that what is said of two of them is paired.
-    let intervals: Option<[Interval; RESAMPLED]> = bootstrap(
-        people.len(),
-        protocol.rounds,
-        |n| rng.below(n),
-        |chosen| statistics(&total(&mut chosen.iter().map(|i| &people[*i]))),
-    );
-    let measured =
-        |i: usize| Measured { value: values[i], interval: intervals.as_ref().map(|all| [all[i].low, all[i].high]) };
-    let scores = |network: usize| {
-        let at = |i: usize| measured(network * OWN + i);
-        let lag = lag(videos, columns, network, protocol.max_lag_s);
-        Scores {
-            ccc: at(0),
-            ccc_mean_of_videos: (whole.moving > 0).then(|| at(1)),
-            pearson: at(2),
-            rmse: at(3),
-            bias: at(4),
-            gain: at(5),
-            lag_s: lag.map(|l| l.0),
-            pearson_at_lag: lag.map(|l| l.1.clamp(-1.0, 1.0)),
-        }
-    };
+    let people: Vec<Sums> = subjects.iter().map(|own| total(own.iter().map(|i| &of_videos[*i]))).collect();
+    let whole = total(people.iter());
+    let resampled = Resampled::of(&people, protocol.rounds, Rng::new(protocol.seed, d as u64));
+    let scores =
+        |network: usize| resampled.scores(network, whole.moving, lag(videos, columns, network, protocol.max_lag_s));
     let student = |i: usize| StudentScores {
-        scores: scores(i + 1),
-        retained: measured(PAIRED + 2 * i),
-        with_teacher: measured(PAIRED + 2 * i + 1),
+        scores: scores([FP32, INT8][i]),
+        retained: resampled.at(PAIRED + 2 * i),
+        with_teacher: resampled.at(PAIRED + 2 * i + 1),
         coverage: coverage(videos, columns, d, i),
     };
     DimensionFigures {
@@ -165,7 +179,7 @@ fn dimension(
         teacher: scores(TEACHER),
         fp32: student(0),
         int8: student(1),
-        int8_minus_fp32: measured(DIFFERENCE),
+        int8_minus_fp32: resampled.at(DIFFERENCE),
     }
 }
 
