@@ -6,6 +6,7 @@ mod output;
 mod reading;
 mod student;
 mod target;
+mod trust;
 
 pub use crop::CropRule;
 pub use manifest::{Calibration, FileEntry, Manifest, Metrics, SplitMetrics};
@@ -13,3 +14,4 @@ pub use output::{BINS, HEADS, Head, bin_center, bin_of, bin_width};
 pub use reading::{FaceState, NoFace, Reading};
 pub use student::{ConvSpec, StudentSpec};
 pub use target::{Camera, Cuda, Defaults, KERNEL_SMS, OLDEST_CUDA, Target};
+pub use trust::{TRUST_FORMAT, TrustFile, TrustedKey};

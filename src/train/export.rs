@@ -89,6 +89,7 @@ pub fn export(run: &Path, valid: &Path, out: &Path) -> Result<Manifest> {
     let name = out.file_name().and_then(|n| n.to_str()).unwrap_or("student").to_owned();
     let manifest = Manifest {
         format: 1,
+        version: 1,
         licence: "research use: trained on FER+".into(),
         summary: "Causal student trained from scratch on FER+ stills and rendered clips".into(),
         student: StudentSpec::nano(),
