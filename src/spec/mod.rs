@@ -1,5 +1,6 @@
 //! Layer 0: the data contracts. Plain data with `validate()`; no I/O, no devices, no arithmetic on frames.
 
+pub mod certificate;
 mod crop;
 mod manifest;
 mod output;
@@ -8,6 +9,7 @@ mod student;
 mod target;
 mod trust;
 
+pub use certificate::Certificate;
 pub use crop::CropRule;
 pub use manifest::{Calibration, FileEntry, Manifest, Metrics, SplitMetrics};
 pub use output::{BINS, HEADS, Head, bin_center, bin_of, bin_width};
