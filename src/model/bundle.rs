@@ -3,13 +3,13 @@
 use super::signature::Digests;
 use super::{Precision, Student, folder, hex, onnx, signature};
 use crate::error::{Error, Result};
-use crate::spec::{FileEntry, Manifest};
+use crate::spec::{Certificate, FileEntry, Manifest};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 const MANIFEST: &str = Manifest::BESIDE[0];
-const CERTIFICATE: &str = Manifest::BESIDE[1];
+const CERTIFICATE: &str = Certificate::FILE;
 const SIGNATURE: &str = Manifest::BESIDE[2];
 const MOST_MANIFEST_BYTES: u64 = 1 << 20;
 const MOST_CERTIFICATE_BYTES: u64 = 16 << 20;

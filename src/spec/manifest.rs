@@ -1,6 +1,6 @@
 //! `manifest.toml` of a model bundle.
 
-use super::{CropRule, StudentSpec};
+use super::{Certificate, CropRule, StudentSpec};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -97,7 +97,7 @@ impl Manifest {
     pub const TFLITE: &'static str = "student-int8.tflite";
 
     /// Files of a bundle's folder that the manifest does not list: itself, the certificate, the signature.
-    pub const BESIDE: [&'static str; 3] = ["manifest.toml", "certificate.json", "model.sig"];
+    pub const BESIDE: [&'static str; 3] = ["manifest.toml", Certificate::FILE, "model.sig"];
 
     /// No file of a bundle is larger, so that a forged length cannot fill a machine's memory.
     pub const MOST_BYTES: u64 = 256 << 20;

@@ -22,3 +22,4 @@ pub mod roll_card;
 pub mod run;
 pub mod score;
 pub mod shards;
+pub mod sign;

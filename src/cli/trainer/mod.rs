@@ -8,6 +8,7 @@ mod render;
 mod score;
 mod settings;
 mod shards;
+mod sign;
 mod student;
 mod training;
 
@@ -30,6 +31,10 @@ enum Command {
     Quantize(student::Quantize),
     /// Measure a quantised run and write its model bundle.
     Export(student::Export),
+    /// Make a pair of keys to sign bundles with.
+    Keygen(sign::Keygen),
+    /// Sign a bundle, so that machines that trust the key can tell it from a changed one.
+    Sign(sign::Sign),
     /// Render people with designed emotions as training data.
     Render(Box<render::RenderArgs>),
     /// Pre-train the full model's backbone on shards, without labels.
@@ -67,6 +72,8 @@ fn run(command: Command) -> Result<()> {
         Command::Roll(args) => args.run(),
         Command::Quantize(args) => args.run(),
         Command::Export(args) => args.run(),
+        Command::Keygen(args) => args.run(),
+        Command::Sign(args) => args.run(),
         Command::Render(args) => render::run(&args, &stop),
         Command::Pretrain(args) => args.run(&stop),
         Command::Finetune(args) => args.run(&stop),
