@@ -8,6 +8,7 @@ use vaerr::train::full::partial;
 
 #[cfg(feature = "mpi")]
 mod mpi;
+mod signing;
 
 /// The program, quiet and on few threads.
 fn trainer(args: &[&str]) -> Command {
