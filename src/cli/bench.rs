@@ -1,17 +1,16 @@
 //! `vaerr bench`.
 
-use super::{Outcome, bundle, interruptible, print_json, print_text};
+use super::bundle::{Admitted, ModelArgs};
+use super::{Outcome, interruptible, print_json, print_text};
 use crate::bench::{self, Plan, Report, Row};
 use crate::error::{Error, Result};
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Folder of a model bundle; the shipped one if not given.
-    #[arg(long, value_name = "DIR")]
-    model: Option<PathBuf>,
+    #[command(flatten)]
+    model: ModelArgs,
     /// Engines to compare; the first is the yardstick. All that can run if not given.
     #[arg(long, value_delimiter = ',', value_name = "NAME,...")]
     engine: Vec<String>,
@@ -83,7 +82,7 @@ fn json(batch: usize, report: &Report) -> serde_json::Value {
 pub(super) fn run(args: &Args) -> Result<Outcome> {
     validate(args)?;
     let stop = interruptible()?;
-    let bundle = bundle(args.model.as_ref())?;
+    let Admitted { bundle, unverified } = args.model.open()?;
     let shows = std::io::stderr().is_terminal();
     let mut all = Vec::new();
     for &batch in &args.batch {
@@ -100,16 +99,19 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
         if args.json {
             all.push(json(batch, &report));
         } else {
-            print_text(&table(batch, &report))?;
+            print_text(&(table(batch, &report) + if unverified.is_some() { "unverified model\n" } else { "" }))?;
         }
         if stop.load(Ordering::Relaxed) {
             break;
         }
     }
     if args.json {
-        print_json(
-            &serde_json::json!({"model": bundle.manifest().name, "arch": std::env::consts::ARCH, "tables": all}),
-        )?;
+        let mut all =
+            serde_json::json!({"model": bundle.manifest().name, "arch": std::env::consts::ARCH, "tables": all});
+        if let (Some(why), Some(fields)) = (unverified, all.as_object_mut()) {
+            fields.insert("unverified".into(), why.into());
+        }
+        print_json(&all)?;
     }
     Ok(Outcome::Done)
 }

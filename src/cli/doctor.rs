@@ -1,5 +1,6 @@
 //! `vaerr doctor`.
 
+use super::bundle::TrustArgs;
 use super::{Outcome, models, print_json, print_text, targets};
 use crate::engine::ENGINES;
 use crate::error::Result;
@@ -12,6 +13,8 @@ pub struct Args {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    trust: TrustArgs,
 }
 
 /// CPU features that engines look at.
@@ -71,11 +74,8 @@ fn has_ffmpeg() -> bool {
 }
 
 pub(super) fn run(args: &Args) -> Result<Outcome> {
-    let bundle = Bundle::shipped();
-    let (checks, good) = match &bundle {
-        Ok(b) => models::check(b),
-        Err(e) => (vec![format!("FAILED  {e}")], false),
-    };
+    let model = models::check(Bundle::shipped(), args.trust.load()?.as_ref());
+    let (checks, good) = (model.lines(), model.good());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let engines: Vec<(&str, &str, Option<String>)> =
         ENGINES.iter().map(|e| (e.name, e.about, (e.unavailable)())).collect();

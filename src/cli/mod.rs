@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 a check failed, 2 an error. What people read goes to standard error, data to standard output.
 
 mod bench;
+mod bundle;
 mod doctor;
 mod kernels;
 mod models;
@@ -12,9 +13,8 @@ pub mod targets;
 pub mod trainer;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Bundle, Precision};
+use crate::model::Precision;
 use clap::{Parser, Subcommand};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -50,10 +50,6 @@ enum Command {
 enum Outcome {
     Done,
     CheckFailed,
-}
-
-fn bundle(dir: Option<&PathBuf>) -> Result<Bundle> {
-    dir.map_or_else(Bundle::shipped, |d| Bundle::load(d))
 }
 
 /// A flag that the first Ctrl-C or SIGTERM sets; the second ends the program at once, should a device not give way.

@@ -1,11 +1,15 @@
 //! `vaerr models`.
 
-use super::{Outcome, bundle, print_json, print_text};
-use crate::engine::{self, Choice};
+use super::bundle::{self, TrustArgs};
+use super::{Outcome, print_json, print_text};
+use crate::engine::{self, Choice, EngineEntry};
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::admission::{Finding, Verdict};
+use crate::model::signature::Trust;
 use crate::model::{Bundle, Precision, tflite};
 use crate::spec::{HEADS, Manifest};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -22,10 +26,15 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
-    /// Check digests, graphs and a trial step on every engine; exit code 1 if anything fails.
+    /// Check digests, signature, version, certificate and a trial step on every engine; exit code 1 if anything fails.
     Check {
         /// Folder of the bundle; the shipped one if not given.
         dir: Option<PathBuf>,
+        #[command(flatten)]
+        trust: TrustArgs,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Print the model card.
     Show {
@@ -47,6 +56,11 @@ enum Action {
         /// File to write; an existing one is replaced.
         #[arg(long)]
         out: PathBuf,
+        #[command(flatten)]
+        trust: TrustArgs,
+        /// Convert a bundle though its signature, version or certificate fails.
+        #[arg(long)]
+        allow_unverified: bool,
     },
 }
 
@@ -57,8 +71,8 @@ enum Format {
     Tflite,
 }
 
-fn convert(dir: Option<&PathBuf>, to: Format, precision: &str, out: &Path) -> Result<Outcome> {
-    let student = bundle(dir)?.student(super::precision(precision)?)?;
+fn convert(bundle: &Bundle, to: Format, precision: &str, out: &Path) -> Result<Outcome> {
+    let student = bundle.student(super::precision(precision)?)?;
     let bytes = match to {
         Format::Tflite => tflite::write_student(&student),
     };
@@ -99,46 +113,113 @@ fn trial_step(bundle: &Bundle, engine: &str, precision: Precision) -> Result<()>
     Err(Error::model("gives values that are not finite"))
 }
 
-/// Checks a bundle; the lines say what held.
-pub(super) fn check(bundle: &Bundle) -> (Vec<String>, bool) {
-    let mut lines =
-        vec![format!("ok      {}: manifest, lengths and SHA-256 of {} files", bundle.place(), bundle.names().count())];
-    let mut good = true;
+/// What a check of a bundle found.
+pub(super) struct Checked {
+    place: String,
+    /// Check, outcome, what exactly.
+    rows: Vec<(String, Mark, String)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    Held,
+    /// Nothing to check, or let pass.
+    None,
+    Failed,
+}
+
+impl Mark {
+    fn of(held: bool) -> Self {
+        if held { Mark::Held } else { Mark::Failed }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Mark::Held => "ok",
+            Mark::None => "none",
+            Mark::Failed => "FAILED",
+        }
+    }
+}
+
+impl Checked {
+    fn add(&mut self, check: impl Into<String>, mark: Mark, what: impl Into<String>) {
+        self.rows.push((check.into(), mark, what.into()));
+    }
+
+    /// Whether nothing failed.
+    pub(super) fn good(&self) -> bool {
+        self.rows.iter().all(|(_, mark, _)| *mark != Mark::Failed)
+    }
+
+    /// A line a check, for people.
+    pub(super) fn lines(&self) -> Vec<String> {
+        self.rows.iter().map(|(check, mark, what)| format!("{:<7} {check}: {what}", mark.word())).collect()
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let row = |(check, mark, what): &(String, Mark, String)| serde_json::json!({"check": check, "outcome": mark.word().to_lowercase(), "what": what});
+        serde_json::json!({"place": self.place, "ok": self.good(), "checks": self.rows.iter().map(row).collect::<Vec<_>>()})
+    }
+}
+
+/// Checks what was opened: digests, signature, version, certificate, and a trial step on every engine.
+pub(super) fn check(opened: Result<Bundle>, trust: Option<&Trust>) -> Checked {
+    let mut done = Checked { place: String::new(), rows: Vec::new() };
+    let bundle = match opened {
+        Ok(bundle) => bundle,
+        Err(e) => {
+            done.add("digests", Mark::Failed, e.to_string());
+            return done;
+        }
+    };
+    done.place = bundle.place().to_owned();
+    done.add("digests", Mark::Held, format!("manifest, lengths and SHA-256 of {} files", bundle.names().count()));
     if let Some(file) = bundle.file(Manifest::TFLITE) {
         let agrees = bundle.student(Precision::Int8).is_ok_and(|s| tflite::write_student(&s) == file);
-        good &= agrees;
-        lines.push(format!(
-            "{} {}: what student-int8.onnx gives",
-            if agrees { "ok     " } else { "FAILED " },
-            Manifest::TFLITE
-        ));
+        done.add(Manifest::TFLITE, Mark::of(agrees), "what student-int8.onnx gives");
+    }
+    for (name, finding) in Verdict::of(&bundle, trust, SystemTime::now()).findings() {
+        match finding {
+            Finding::Held(what) => done.add(*name, Mark::Held, what),
+            Finding::NotAsked(why) | Finding::Excused(why) => done.add(*name, Mark::None, why),
+            Finding::Failed(e) => done.add(*name, Mark::Failed, e.to_string()),
+        }
     }
     for entry in engine::ENGINES.iter().filter(|e| (e.unavailable)().is_none()) {
         for precision in [Precision::Fp32, Precision::Int8].into_iter().filter(|p| bundle.has(*p)) {
-            let what = format!("engine {} {}", entry.name, precision.name());
-            let (line, held) = match ((entry.gap)(precision), trial_step(bundle, entry.name, precision)) {
-                (None, Ok(())) => (format!("ok      {what}: a trial step"), true),
-                (Some(gap), Err(e)) if e.kind() == ErrorKind::Unsupported => (format!("none    {what}: {gap}"), true),
-                (Some(gap), Ok(())) => (format!("FAILED  {what}: it runs, though it is listed as a gap: {gap}"), false),
-                (_, Err(e)) => (format!("FAILED  {what}: {e}"), false),
-            };
-            good &= held;
-            lines.push(line);
+            let (mark, what) = tried(&bundle, entry, precision);
+            done.add(format!("engine {} {}", entry.name, precision.name()), mark, what);
         }
     }
-    (lines, good)
+    done
+}
+
+fn tried(bundle: &Bundle, entry: &EngineEntry, precision: Precision) -> (Mark, String) {
+    match ((entry.gap)(precision), trial_step(bundle, entry.name, precision)) {
+        (None, Ok(())) => (Mark::Held, "a trial step".into()),
+        (Some(gap), Err(e)) if e.kind() == ErrorKind::Unsupported => (Mark::None, gap.into()),
+        (Some(gap), Ok(())) => (Mark::Failed, format!("it runs, though it is listed as a gap: {gap}")),
+        (_, Err(e)) => (Mark::Failed, e.to_string()),
+    }
+}
+
+/// `models check`.
+fn check_folder(dir: Option<&Path>, trust: &TrustArgs, json: bool) -> Result<Outcome> {
+    if let Some(missing) = dir.filter(|d| !d.is_dir()) {
+        return Err(Error::usage("there is no such folder").at(missing.display()));
+    }
+    let done = check(bundle::open(dir), trust.load()?.as_ref());
+    if json { print_json(&done.json()) } else { print_text(&(done.lines().join("\n") + "\n")) }?;
+    Ok(if done.good() { Outcome::Done } else { Outcome::CheckFailed })
 }
 
 pub(super) fn run(args: &Args) -> Result<Outcome> {
     match &args.action {
         Action::List { root, json } => list(root, *json),
-        Action::Check { dir } => {
-            let (lines, good) = check(&bundle(dir.as_ref())?);
-            print_text(&(lines.join("\n") + "\n"))?;
-            Ok(if good { Outcome::Done } else { Outcome::CheckFailed })
-        }
+        Action::Check { dir, trust, json } => check_folder(dir.as_deref(), trust, *json),
         Action::Show { dir, json } => {
-            let bundle = bundle(dir.as_ref())?;
+            let bundle = bundle::open(dir.as_deref())?;
             if *json {
                 print_json(&serde_json::to_value(bundle.manifest()).unwrap_or_default())?;
             } else {
@@ -146,6 +227,9 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
             }
             Ok(Outcome::Done)
         }
-        Action::Convert { dir, to, precision, out } => convert(dir.as_ref(), *to, precision, out),
+        Action::Convert { dir, to, precision, out, trust, allow_unverified } => {
+            let admitted = bundle::admit(bundle::open(dir.as_deref())?, trust, *allow_unverified)?;
+            convert(&admitted.bundle, *to, precision, out)
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! `vaerr run`.
 
-use super::{Outcome, bundle, interruptible};
+use super::bundle::{Admitted, ModelArgs};
+use super::{Outcome, interruptible};
 use crate::capture;
 use crate::display::{self, View};
 use crate::engine::{self, Choice};
@@ -22,9 +23,8 @@ pub struct Args {
     /// the program ffmpeg, but for .y4m), a folder of pictures, a picture, or `-` for YUV4MPEG2 on standard input.
     #[arg(long, default_value = "synthetic", value_name = "X")]
     input: String,
-    /// Folder of a model bundle; the shipped one if not given.
-    #[arg(long, value_name = "DIR")]
-    model: Option<PathBuf>,
+    #[command(flatten)]
+    model: ModelArgs,
     /// Write readings to this file: .jsonl or .csv.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -111,7 +111,8 @@ fn views(args: &Args, fps: f64) -> Result<Vec<Box<dyn View>>> {
 pub(super) fn run(args: &Args) -> Result<Outcome> {
     let request = validate(args)?;
     let stop = interruptible()?;
-    let bundle = Arc::new(bundle(args.model.as_ref())?);
+    let Admitted { bundle, unverified } = args.model.open()?;
+    let bundle = Arc::new(bundle);
     let started = failover::open(&bundle, &request.choice, request.precision)?;
     for (name, why) in &started.passed_over {
         eprintln!("vaerr: engine {name} passed over: {why}");
@@ -126,7 +127,8 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
     let mut source = capture::open(&args.input, args.fps)?;
     let mut views = views(args, source.info().fps.unwrap_or(args.fps))?;
     let mut sinks = sinks(args)?;
-    let mut pipeline = Pipeline::new(started.failover, bundle.manifest(), !args.raw)?;
+    let mut pipeline =
+        Pipeline::new(started.failover, bundle.manifest(), !args.raw)?.marked_unverified(unverified.is_some());
     let mut pairs = TruthPairs::default();
     let done = pipeline::run(source.as_mut(), &mut pipeline, |frame, readings, truth| {
         for sink in &mut sinks {
@@ -148,8 +150,13 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
     shown?;
     let stats = source.stats();
     eprintln!(
-        "vaerr: {} frames, {} with a face, {} readings; {} damaged, {} dropped",
-        counts.frames, counts.with_face, counts.readings, stats.damaged, stats.dropped
+        "vaerr: {} frames, {} with a face, {} readings; {} damaged, {} dropped{}",
+        counts.frames,
+        counts.with_face,
+        counts.readings,
+        stats.damaged,
+        stats.dropped,
+        if unverified.is_some() { "; unverified model" } else { "" }
     );
     if !pairs.predicted[0].is_empty() {
         let [a, v] = [0, 1].map(|d| Agreement::of(&pairs.predicted[d], &pairs.designed[d]));

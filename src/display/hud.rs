@@ -5,7 +5,7 @@ use embedded_graphics::geometry::AnchorPoint;
 use embedded_graphics::mono_font::{MonoFont, MonoTextStyle, ascii};
 use embedded_graphics::pixelcolor::Rgb888;
 use embedded_graphics::prelude::*;
-use embedded_graphics::primitives::{Circle, Line, PrimitiveStyle, Rectangle};
+use embedded_graphics::primitives::{Circle, Line, PrimitiveStyle, PrimitiveStyleBuilder, Rectangle, StrokeAlignment};
 use embedded_graphics::text::{Baseline, Text};
 use std::fmt::Write;
 
@@ -20,6 +20,7 @@ const INK: Rgb888 = Rgb888::new(238, 240, 244);
 const QUIET: Rgb888 = Rgb888::new(164, 170, 182);
 const VALENCE: Rgb888 = Rgb888::new(255, 196, 64);
 const AROUSAL: Rgb888 = Rgb888::new(255, 110, 94);
+const WARNING: Rgb888 = Rgb888::new(255, 60, 60);
 const CONFIDENCE: Rgb888 = Rgb888::new(96, 206, 255);
 /// Colours of the faces' boxes, by id.
 const FACES: [Rgb888; 4] =
@@ -147,7 +148,8 @@ impl Hud {
     ///
     /// Every face gets its box, id, values and confidence; the face with the lowest id also bars and a circumplex
     /// (valence to the right, arousal upwards, the rectangle is the 80 % interval, the trail two seconds long).
-    /// Pictures under 64 pixels a side get boxes only.
+    /// Pictures under 64 pixels a side get boxes only. Readings of an unverified model are framed in red, and say so where
+    /// the words fit.
     ///
     /// # Errors
     /// Those of the target.
@@ -162,6 +164,9 @@ impl Hud {
         }
         let first = readings.iter().filter(|r| r.face.id().is_some()).min_by_key(|r| r.face.id());
         self.remember(first);
+        if readings.iter().any(|r| r.unverified) {
+            Self::unverified(target, &layout)?;
+        }
         if small {
             return Ok(());
         }
@@ -313,6 +318,25 @@ impl Hud {
             }
         }
         Circle::with_center(at(valence, arousal), dot).into_styled(PrimitiveStyle::with_fill(INK.into())).draw(d)
+    }
+
+    fn unverified<D: DrawTarget>(d: &mut D, layout: &Layout) -> Result<(), D::Error>
+    where
+        D::Color: From<Rgb888>,
+    {
+        let frame = PrimitiveStyleBuilder::new()
+            .stroke_color(WARNING.into())
+            .stroke_width(2 * layout.stroke)
+            .stroke_alignment(StrokeAlignment::Inside)
+            .build();
+        Rectangle::new(Point::zero(), layout.size).into_styled(frame).draw(d)?;
+        let room = layout.size.width as i32 - 4 * layout.stroke as i32;
+        let fitting = ["UNVERIFIED MODEL", "UNVERIFIED"].into_iter().find(|words| layout.width_px(words) + 8 <= room);
+        let Some(words) = fitting else { return Ok(()) };
+        let (wide, high) = (layout.width_px(words) + 8, layout.text_px() + 4);
+        let corner = Point::new((layout.size.width as i32 - wide) / 2, 2 * layout.stroke as i32);
+        fill(d, Rectangle::new(corner, Size::new(wide as u32, high as u32)), WARNING)?;
+        write(d, layout, corner + Point::new(4, 2), PANEL, words)
     }
 
     fn no_face<D: DrawTarget>(&self, d: &mut D, layout: &Layout) -> Result<(), D::Error>

@@ -1,25 +1,40 @@
-//! A model bundle on disk or embedded: manifest, two graphs, card.
+//! A model bundle on disk or embedded: manifest, two graphs, card, and beside them certificate and signature.
 
-use super::{Precision, Student, onnx};
+use super::signature::Digests;
+use super::{Precision, Student, folder, hex, onnx, signature};
 use crate::error::{Error, Result};
-use crate::spec::{FileEntry, Manifest};
+use crate::spec::{Certificate, FileEntry, Manifest};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-const MANIFEST: &str = "manifest.toml";
+const MANIFEST: &str = Manifest::BESIDE[0];
+const CERTIFICATE: &str = Certificate::FILE;
+const SIGNATURE: &str = Manifest::BESIDE[2];
+const MOST_MANIFEST_BYTES: u64 = 1 << 20;
+const MOST_CERTIFICATE_BYTES: u64 = 16 << 20;
 
 /// A bundle whose files all have the length and digest that its manifest names.
+///
+/// What it holds was read once; a file that changes later changes nothing here.
 #[derive(Debug, Clone)]
 pub struct Bundle {
     place: String,
     manifest: Manifest,
+    manifest_sha256: String,
     files: BTreeMap<String, Vec<u8>>,
+    certificate: Option<Vec<u8>>,
+    signature: Option<Vec<u8>>,
+    /// The folder that it came from.
+    folder: Option<PathBuf>,
+    /// Names of what else lies in the folder.
+    others: Vec<String>,
+    embedded: bool,
 }
 
 /// SHA-256 in lower-case hexadecimal.
 pub fn sha256_hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+    hex(&Sha256::digest(bytes))
 }
 
 /// The file that holds the student in the given arithmetic.
@@ -30,53 +45,93 @@ fn graph(precision: Precision) -> &'static str {
     }
 }
 
+/// The error of a file that is not what the manifest says.
+fn damaged(found: &[u8], entry: &FileEntry) -> Error {
+    Error::model(format!(
+        "is damaged: {} bytes with SHA-256 {}, the manifest names {} bytes with {}",
+        found.len(),
+        sha256_hex(found),
+        entry.bytes,
+        entry.sha256
+    ))
+    .remedy("copy the bundle again or export it again")
+}
+
 impl Bundle {
     /// Reads and checks the bundle in `dir`.
     ///
     /// # Errors
-    /// A missing folder or file, a malformed manifest, or a file whose digest differs.
+    /// A missing folder or file, a malformed manifest, a file whose digest differs, or one that is no plain file.
     pub fn load(dir: &Path) -> Result<Self> {
-        let read = |name: &str| {
-            let path = dir.join(name);
-            std::fs::read(&path).map_err(|e| {
-                Error::model("cannot be read")
-                    .at(path.display())
-                    .caused_by(e)
-                    .remedy("--model names a bundle's folder; `vaerr models list` shows those found")
-            })
+        let missing = |name: &str| {
+            Error::model("cannot be read")
+                .at(dir.join(name).display())
+                .caused_by("there is no such file")
+                .remedy("--model names a bundle's folder; `vaerr models list` shows those found")
         };
-        let text = String::from_utf8(read(MANIFEST)?)
+        let bytes = folder::read_plain(&dir.join(MANIFEST), MOST_MANIFEST_BYTES)?.ok_or_else(|| missing(MANIFEST))?;
+        let text = String::from_utf8(bytes)
             .map_err(|e| Error::model("is not UTF-8").at(dir.join(MANIFEST).display()).caused_by(e))?;
-        Self::from_parts(&dir.display().to_string(), &text, |name| read(name).map(Some))
+        let optional = [CERTIFICATE, SIGNATURE];
+        let mut bundle = Self::from_parts(&dir.display().to_string(), &text, |name, most| {
+            match folder::read_plain(&dir.join(name), most)? {
+                None if !optional.contains(&name) => Err(missing(name)),
+                found => Ok(found),
+            }
+        })?;
+        let listed = std::fs::read_dir(dir).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
+        let entries = listed.map_err(|e| Error::model("cannot be listed").at(dir.display()).caused_by(e))?;
+        let names = entries.into_iter().map(|e| e.file_name().to_string_lossy().into_owned());
+        let read = |n: &String| Manifest::BESIDE.contains(&n.as_str()) || bundle.files.contains_key(n);
+        bundle.others = names.filter(|n| !read(n)).collect();
+        bundle.others.sort_unstable();
+        bundle.folder = Some(dir.to_owned());
+        Ok(bundle)
     }
 
-    /// Checks a bundle whose files come from `read`, which gives `None` for a file left out on purpose; `place` names the
-    /// bundle in errors.
+    /// Checks a bundle whose files come from `read`, which is given a name and the most bytes that such a file may have, and
+    /// gives `None` for a file left out on purpose; `place` names the bundle in errors.
     ///
     /// # Errors
     /// As [`Bundle::load`].
-    pub fn from_parts(place: &str, manifest: &str, read: impl Fn(&str) -> Result<Option<Vec<u8>>>) -> Result<Self> {
+    pub fn from_parts(
+        place: &str,
+        manifest_text: &str,
+        read: impl Fn(&str, u64) -> Result<Option<Vec<u8>>>,
+    ) -> Result<Self> {
         let at = format!("{place}/{MANIFEST}");
         let manifest: Manifest =
-            toml::from_str(manifest).map_err(|e| Error::model("is malformed").at(&at).caused_by(e))?;
+            toml::from_str(manifest_text).map_err(|e| Error::model("is malformed").at(&at).caused_by(e))?;
         manifest.validate()?;
         let mut files = BTreeMap::new();
         for (name, entry) in &manifest.files {
-            let Some(bytes) = read(name)? else { continue };
-            let found = sha256_hex(&bytes);
-            if bytes.len() as u64 != entry.bytes || found != entry.sha256 {
-                return Err(Error::model(format!(
-                    "is damaged: {} bytes with SHA-256 {found}, the manifest names {} bytes with {}",
-                    bytes.len(),
-                    entry.bytes,
-                    entry.sha256
-                ))
-                .at(format!("{place}/{name}"))
-                .remedy("copy the bundle again or export it again"));
+            let Some(bytes) = read(name, entry.bytes)? else { continue };
+            if bytes.len() as u64 != entry.bytes || sha256_hex(&bytes) != entry.sha256 {
+                return Err(damaged(&bytes, entry).at(format!("{place}/{name}")));
             }
             files.insert(name.clone(), bytes);
         }
-        Ok(Self { place: place.to_owned(), manifest, files })
+        Ok(Self {
+            place: place.to_owned(),
+            manifest_sha256: sha256_hex(manifest_text.as_bytes()),
+            manifest,
+            files,
+            certificate: read(CERTIFICATE, MOST_CERTIFICATE_BYTES)?,
+            signature: read(SIGNATURE, signature::MOST_BYTES)?,
+            folder: None,
+            others: Vec::new(),
+            embedded: false,
+        })
+    }
+
+    /// Marks it as the one that the program carries.
+    pub(super) fn embedded(self) -> Self {
+        Self { embedded: true, ..self }
+    }
+
+    /// Whether the program carries it.
+    pub fn is_embedded(&self) -> bool {
+        self.embedded
     }
 
     /// The bundles below `root`, by folder name; damaged ones as errors.
@@ -86,6 +141,35 @@ impl Bundle {
             .unwrap_or_default();
         dirs.sort();
         dirs.into_iter().map(|d| (d.clone(), Self::load(&d))).collect()
+    }
+
+    /// Bytes of `certificate.json`, if there is one.
+    pub fn certificate(&self) -> Option<&[u8]> {
+        self.certificate.as_deref()
+    }
+
+    /// Bytes of `model.sig`, if there is one.
+    pub fn signature(&self) -> Option<&[u8]> {
+        self.signature.as_deref()
+    }
+
+    /// Names of what else lies in the folder: nothing here reads it, yet a signature has to cover it.
+    pub fn others(&self) -> &[String] {
+        &self.others
+    }
+
+    /// SHA-256 of every file but the signature, by name. The manifest's digest stands for a file left out on purpose.
+    ///
+    /// # Errors
+    /// If one of the [`Bundle::others`] cannot be read or is no plain file.
+    pub fn digests(&self) -> Result<Digests> {
+        let mut all: Digests = self.manifest.files.iter().map(|(n, e)| (n.clone(), e.sha256.clone())).collect();
+        all.insert(MANIFEST.into(), self.manifest_sha256.clone());
+        all.extend(self.certificate.as_ref().map(|c| (CERTIFICATE.into(), sha256_hex(c))));
+        for (name, folder) in self.others.iter().zip(self.folder.iter().cycle()) {
+            all.insert(name.clone(), folder::sha256_of(&folder.join(name))?);
+        }
+        Ok(all)
     }
 
     /// What the bundle says of itself.

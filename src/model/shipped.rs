@@ -20,7 +20,7 @@ impl Bundle {
     /// If it is damaged, which would be a fault of the build.
     pub fn shipped() -> Result<Self> {
         let manifest = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/models/vaerr-s/manifest.toml"));
-        Self::from_parts("embedded vaerr-s", manifest, |name| match name {
+        let embedded = Self::from_parts("embedded vaerr-s", manifest, |name, _| match name {
             #[cfg(feature = "fp32-model")]
             "student.onnx" => Ok(Some(shipped!("student.onnx").to_vec())),
             #[cfg(not(feature = "fp32-model"))]
@@ -29,7 +29,9 @@ impl Bundle {
             // Not carried, because it can be made; the manifest's digest holds it to what was exported.
             Manifest::TFLITE => Ok(Some(tflite::write_student(&onnx::read_student(shipped!("student-int8.onnx"))?))),
             "card.md" => Ok(Some(shipped!("card.md").to_vec())),
+            name if Manifest::BESIDE.contains(&name) => Ok(None),
             _ => Err(Error::model("is not embedded").at(name)),
-        })
+        })?;
+        Ok(embedded.embedded())
     }
 }

@@ -22,6 +22,7 @@ pub struct Pipeline {
     faces: Vec<TrackedFace>,
     gray: Gray,
     readings: Vec<Reading>,
+    unverified: bool,
 }
 
 impl Pipeline {
@@ -42,7 +43,13 @@ impl Pipeline {
             faces: Vec::new(),
             gray: Gray::default(),
             readings: Vec::new(),
+            unverified: false,
         })
+    }
+
+    /// The same, each reading saying that the model runs unverified ([`crate::model::admission`]).
+    pub fn marked_unverified(self, unverified: bool) -> Self {
+        Self { unverified, ..self }
     }
 
     /// Reads every face of a frame; one reading with `face: none` if there is none.
@@ -78,6 +85,7 @@ impl Pipeline {
             interval: None,
             engine: stepped.engine,
             latency_us: start.elapsed().as_micros() as u64,
+            unverified: self.unverified,
         };
         for (face, found) in self.faces.iter().zip(stepped.estimates) {
             let square = face.square;

@@ -69,28 +69,36 @@ impl Sink for JsonLines {
     }
 }
 
-/// Comma-separated values with a header; box and interval take four columns each, absent values are empty.
-pub struct Csv(Out, bool);
+/// Comma-separated values with a header; box and interval take four columns each, absent values are empty. A stream of
+/// unverified readings has the further column `unverified`.
+pub struct Csv {
+    out: Out,
+    /// Whether the column `unverified` is there, once the header is written.
+    marked: Option<bool>,
+}
 
 const HEADER: &str = "time_s,frame,face,box_x,box_y,box_w,box_h,arousal,valence,confidence,\
-arousal_low,arousal_high,valence_low,valence_high,engine,latency_us\n";
+arousal_low,arousal_high,valence_low,valence_high,engine,latency_us";
 
 impl Csv {
     /// Writes to `writer`; `name` is used in errors.
     pub fn new(writer: Box<dyn Write>, name: &str) -> Self {
-        Self(Out::new(writer, name), false)
+        Self { out: Out::new(writer, name), marked: None }
     }
 
-    fn header(&mut self) -> std::io::Result<()> {
-        if !std::mem::replace(&mut self.1, true) {
-            self.0.writer.write_all(HEADER.as_bytes())?;
+    /// Writes the header if it is not there; gives whether it has the column `unverified`.
+    fn header(&mut self, unverified: bool) -> std::io::Result<bool> {
+        if let Some(marked) = self.marked {
+            return Ok(marked);
         }
-        Ok(())
+        self.marked = Some(unverified);
+        writeln!(self.out.writer, "{HEADER}{}", if unverified { ",unverified" } else { "" })?;
+        Ok(unverified)
     }
 
     fn row(&mut self, r: &Reading) -> std::io::Result<()> {
-        self.header()?;
-        let w = &mut self.0.writer;
+        let marked = self.header(r.unverified)?;
+        let w = &mut self.out.writer;
         write!(w, "{:.6},{},", r.time_s, r.frame)?;
         match r.face {
             FaceState::Id(id) => write!(w, "{id}")?,
@@ -107,20 +115,21 @@ impl Csv {
             cells(value.as_ref().map(std::slice::from_ref), 1)?;
         }
         cells(r.interval.as_ref().map(|i| i.as_flattened()), 4)?;
-        writeln!(w, ",{},{}", r.engine, r.latency_us)
+        write!(w, ",{},{}", r.engine, r.latency_us)?;
+        if marked { writeln!(w, ",{}", r.unverified) } else { writeln!(w) }
     }
 }
 
 impl Sink for Csv {
     fn write(&mut self, r: &Reading) -> Result<()> {
         let done = self.row(r);
-        self.0.wrote(done, r.time_s)
+        self.out.wrote(done, r.time_s)
     }
 
     fn finish(&mut self) -> Result<()> {
-        let done = self.header();
-        self.0.check(done)?;
-        self.0.flush()
+        let done = self.header(false).map(|_| ());
+        self.out.check(done)?;
+        self.out.flush()
     }
 }
 
@@ -137,13 +146,14 @@ impl Lines {
 impl Sink for Lines {
     fn write(&mut self, r: &Reading) -> Result<()> {
         let w = &mut self.0.writer;
+        let mark = if r.unverified { "  unverified model" } else { "" };
         let done = match (r.face.id(), r.valence, r.arousal, r.confidence) {
             (Some(id), Some(v), Some(a), Some(c)) => writeln!(
                 w,
-                "{:9.3} s  frame {:<6} face {id:<3} valence {v:+.2}  arousal {a:+.2}  confidence {c:.2}",
+                "{:9.3} s  frame {:<6} face {id:<3} valence {v:+.2}  arousal {a:+.2}  confidence {c:.2}{mark}",
                 r.time_s, r.frame
             ),
-            _ => writeln!(w, "{:9.3} s  frame {:<6} no face", r.time_s, r.frame),
+            _ => writeln!(w, "{:9.3} s  frame {:<6} no face{mark}", r.time_s, r.frame),
         };
         self.0.wrote(done, r.time_s)
     }
@@ -188,6 +198,7 @@ mod tests {
             interval: Some([[0.0, 1.0], [-0.5, 0.5]]),
             engine: "reference",
             latency_us: 9,
+            unverified: false,
         };
         let none = Reading {
             time_s: 0.08,
@@ -204,12 +215,33 @@ mod tests {
     }
 
     fn written(name: &str) -> String {
+        write(name, &readings())
+    }
+
+    fn write(name: &str, readings: &[Reading]) -> String {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(name);
         let mut sink = open(&path).unwrap();
-        readings().iter().for_each(|r| sink.write(r).unwrap());
+        readings.iter().for_each(|r| sink.write(r).unwrap());
         sink.finish().unwrap();
         std::fs::read_to_string(path).unwrap()
+    }
+
+    #[test]
+    fn readings_of_an_unverified_model_say_so_in_every_format() {
+        let marked = readings().map(|r| Reading { unverified: true, ..r });
+        let json = write("r.jsonl", &marked);
+        assert_eq!(json.matches(",\"unverified\":true}\n").count(), 2, "{json}");
+        let csv = write("r.csv", &marked);
+        assert!(csv.starts_with(&format!("{HEADER},unverified\n")), "{csv}");
+        assert_eq!(csv.matches(",9,true\n").count(), 2, "{csv}");
+        let (dir, mut text) = (tempfile::tempdir().unwrap(), Vec::new());
+        let path = dir.path().join("lines");
+        let mut lines = Lines::new(Box::new(std::fs::File::create(&path).unwrap()), "lines");
+        marked.iter().for_each(|r| lines.write(r).unwrap());
+        lines.finish().unwrap();
+        std::io::Read::read_to_end(&mut std::fs::File::open(path).unwrap(), &mut text).unwrap();
+        assert_eq!(String::from_utf8(text).unwrap().matches("  unverified model\n").count(), 2);
     }
 
     #[test]

@@ -89,10 +89,14 @@ impl Drop for Live {
 pub fn render(r: &Reading, colour: bool, out: &mut String) {
     let paint = |code: &str| if colour { format!("\x1b[{code}m") } else { String::new() };
     let end = "\x1b[K\n";
+    let mark = if r.unverified { "  UNVERIFIED MODEL" } else { "" };
     // Writing to a string never fails.
     let _ = match r.face.id() {
-        Some(id) => write!(out, "{:8.2} s  face {id}  {} {:.1} ms{end}", r.time_s, r.engine, r.latency_us as f64 / 1e3),
-        None => write!(out, "{:8.2} s  no face{end}", r.time_s),
+        Some(id) => {
+            let ms = r.latency_us as f64 / 1e3;
+            write!(out, "{:8.2} s  face {id}  {} {ms:.1} ms{mark}{end}", r.time_s, r.engine)
+        }
+        None => write!(out, "{:8.2} s  no face{mark}{end}", r.time_s),
     };
     let rows = [
         ("valence   ", r.valence, true, "33"),
@@ -169,6 +173,7 @@ mod tests {
             interval: None,
             engine: "reference",
             latency_us: 1500,
+            unverified: false,
         }
     }
 
@@ -187,6 +192,15 @@ mod tests {
         assert_eq!(bottom_left[ROWS].chars().next(), Some('O'));
         assert!(bottom_left[6].contains("[############|...........] -1.00"), "{}", bottom_left[6]);
         assert!(bottom_left[7].contains("[############............]  0.50"), "{}", bottom_left[7]);
+    }
+
+    #[test]
+    fn an_unverified_model_is_said_to_be_one_with_and_without_a_face() {
+        for face in [FaceState::Id(1), FaceState::NONE] {
+            let r = Reading { face, unverified: true, ..reading(0.0, 0.0) };
+            assert!(lines(&r)[0].ends_with("UNVERIFIED MODEL"));
+        }
+        assert!(!lines(&reading(0.0, 0.0)).concat().contains("UNVERIFIED"));
     }
 
     #[test]

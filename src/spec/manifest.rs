@@ -1,6 +1,6 @@
 //! `manifest.toml` of a model bundle.
 
-use super::{CropRule, StudentSpec};
+use super::{Certificate, CropRule, StudentSpec};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -16,6 +16,10 @@ pub struct Manifest {
     pub format: u32,
     /// Name of the bundle, the folder's name by custom.
     pub name: String,
+    /// Grows with each release of the bundle of this name, so that a machine can refuse an older one; 0 in bundles that
+    /// name none.
+    #[serde(default)]
+    pub version: u32,
     /// What it may be used for, e.g. `research use: trained on FER+`.
     pub licence: String,
     /// One sentence on what it is.
@@ -29,6 +33,7 @@ pub struct Manifest {
     /// What was measured, on which split.
     pub metrics: Metrics,
     /// File name -> length and SHA-256. Always `student.onnx`, `student-int8.onnx`, `card.md`; at will `student-int8.tflite`.
+    /// Never [`Manifest::BESIDE`], which lie beside them.
     pub files: BTreeMap<String, FileEntry>,
 }
 
@@ -91,6 +96,12 @@ impl Manifest {
     /// The int8 student for TensorFlow Lite runtimes, which a bundle may hold; it can be made from `student-int8.onnx` at any time.
     pub const TFLITE: &'static str = "student-int8.tflite";
 
+    /// Files of a bundle's folder that the manifest does not list: itself, the certificate, the signature.
+    pub const BESIDE: [&'static str; 3] = ["manifest.toml", Certificate::FILE, "model.sig"];
+
+    /// No file of a bundle is larger, so that a forged length cannot fill a machine's memory.
+    pub const MOST_BYTES: u64 = 256 << 20;
+
     /// Checks every field that a reader relies on.
     pub fn validate(&self) -> Result<()> {
         if self.format != FORMAT {
@@ -111,14 +122,27 @@ impl Manifest {
                 return Err(Error::model(format!("calibration.{name}_temperature is {t}, expected 0.01 to 100")));
             }
         }
-        for name in Self::FILES {
-            let entry = self.files.get(name).ok_or_else(|| Error::model(format!("files lacks {name}")))?;
-            if entry.sha256.len() != 64 || !entry.sha256.bytes().all(|b| b.is_ascii_hexdigit()) {
-                return Err(Error::model(format!("files.{name}.sha256 is not 64 hexadecimal digits")));
-            }
+        if let Some(name) = Self::FILES.iter().find(|n| !self.files.contains_key(**n)) {
+            return Err(Error::model(format!("files lacks {name}")));
         }
-        if let Some(name) = self.files.keys().find(|n| n.contains(['/', '\\']) || n.starts_with('.')) {
+        self.files.iter().try_for_each(|(name, entry)| entry.validate(name))
+    }
+}
+
+impl FileEntry {
+    fn validate(&self, name: &str) -> Result<()> {
+        if name.contains(['/', '\\']) || name.starts_with('.') || Manifest::BESIDE.contains(&name) {
             return Err(Error::model(format!("files names {name}, expected plain file names")));
+        }
+        if self.sha256.len() != 64 || !self.sha256.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(Error::model(format!("files.{name}.sha256 is not 64 hexadecimal digits")));
+        }
+        if self.bytes > Manifest::MOST_BYTES {
+            return Err(Error::model(format!(
+                "files.{name}.bytes is {}, at most {}",
+                self.bytes,
+                Manifest::MOST_BYTES
+            )));
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ mod output;
 mod reading;
 mod student;
 mod target;
+mod trust;
 
 pub use certificate::Certificate;
 pub use crop::CropRule;
@@ -15,3 +16,4 @@ pub use output::{BINS, HEADS, Head, bin_center, bin_of, bin_width};
 pub use reading::{FaceState, NoFace, Reading};
 pub use student::{ConvSpec, StudentSpec};
 pub use target::{Camera, Cuda, Defaults, KERNEL_SMS, OLDEST_CUDA, Target};
+pub use trust::{TRUST_FORMAT, TrustFile, TrustedKey};

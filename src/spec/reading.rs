@@ -56,4 +56,7 @@ pub struct Reading {
     pub engine: &'static str,
     /// From the frame's arrival in the pipeline to this reading, in microseconds.
     pub latency_us: u64,
+    /// Whether the model runs unverified; written only if so.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unverified: bool,
 }

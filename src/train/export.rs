@@ -71,11 +71,11 @@ pub fn quantize_run(run: &Path, train: &Path) -> Result<Quantized> {
     Ok(done)
 }
 
-/// Measures both students on the validation split and writes the bundle `out`.
+/// Measures both students on the validation split and writes the bundle `out`; `version` is the manifest's.
 ///
 /// # Errors
 /// If the run is not quantised, or `out` exists.
-pub fn export(run: &Path, valid: &Path, out: &Path) -> Result<Manifest> {
+pub fn export(run: &Path, valid: &Path, out: &Path, version: u32) -> Result<Manifest> {
     let remedy = "run `vaerr-train quantize` first";
     let done: Quantized = json(&run.join("quantized.json"), remedy)?;
     let (fp32, int8) = (read(&run.join("student.onnx"), remedy)?, read(&run.join("student-int8.onnx"), remedy)?);
@@ -89,6 +89,7 @@ pub fn export(run: &Path, valid: &Path, out: &Path) -> Result<Manifest> {
     let name = out.file_name().and_then(|n| n.to_str()).unwrap_or("student").to_owned();
     let manifest = Manifest {
         format: 1,
+        version,
         licence: "research use: trained on FER+".into(),
         summary: "Causal student trained from scratch on FER+ stills and rendered clips".into(),
         student: StudentSpec::nano(),

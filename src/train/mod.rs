@@ -22,4 +22,5 @@ pub mod roll_card;
 pub mod run;
 pub mod score;
 pub mod shards;
+pub mod sign;
 pub mod verify;

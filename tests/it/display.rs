@@ -24,6 +24,7 @@ fn reading(id: Option<u32>, time_s: f64, [left, top, side]: [f32; 3], valence: f
         interval: has.then_some([[arousal - 0.2, arousal + 0.15], [valence - 0.25, valence + 0.2]]),
         engine: "reference",
         latency_us: 4200,
+        unverified: false,
     }
 }
 
@@ -84,17 +85,31 @@ fn no_face_says_so() {
     golden("hud-no-face.png", &canvas);
 }
 
+#[test]
+fn an_unverified_model_is_said_to_be_one_in_every_picture() {
+    let marked = |id| Reading { unverified: true, ..reading(id, 0.0, [110.0, 60.0, 90.0], 0.3, 0.2) };
+    let mut canvas = Canvas::default();
+    canvas.load(&slope(320, 240)).unwrap();
+    let Ok(()) = Hud::new().draw(&mut canvas, &[marked(Some(1))]);
+    golden("hud-unverified.png", &canvas);
+    for (side, id) in [(8, Some(1)), (40, None), (160, None)] {
+        canvas.load(&slope(side, side)).unwrap();
+        let Ok(()) = Hud::new().draw(&mut canvas, &[marked(id)]);
+        assert_eq!(canvas.rgb[..3], [255, 60, 60], "{side}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
     fn any_size_box_and_value_can_be_drawn(
         w in 1usize..300, h in 1usize..300,
         square in [-1e9f32..1e9, -1e9f32..1e9, 0f32..1e6],
-        v in -9f32..9.0, a in proptest::num::f32::ANY,
+        v in -9f32..9.0, a in proptest::num::f32::ANY, unverified in any::<bool>(),
     ) {
         let mut canvas = Canvas::default();
         canvas.load(&slope(w, h)).unwrap();
-        let Ok(()) = Hud::new().draw(&mut canvas, &[reading(Some(1), 1.0, square, v, a)]);
+        let Ok(()) = Hud::new().draw(&mut canvas, &[Reading { unverified, ..reading(Some(1), 1.0, square, v, a) }]);
         prop_assert_eq!(canvas.rgb.len(), 3 * w * h);
     }
 }

@@ -14,6 +14,8 @@ mod real_video;
 mod roll;
 #[cfg(feature = "train")]
 mod scoring;
+mod signed;
+mod signing;
 mod students;
 mod targets;
 mod tidy;

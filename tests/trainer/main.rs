@@ -11,6 +11,7 @@ mod students;
 
 #[cfg(feature = "mpi")]
 mod mpi;
+mod signing;
 mod verify;
 
 /// The program, quiet and on few threads.

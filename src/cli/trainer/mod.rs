@@ -8,6 +8,7 @@ mod render;
 mod score;
 mod settings;
 mod shards;
+mod sign;
 mod student;
 mod training;
 mod verify;
@@ -31,6 +32,10 @@ enum Command {
     Quantize(student::Quantize),
     /// Measure a quantised run and write its model bundle.
     Export(student::Export),
+    /// Make a pair of keys to sign bundles with.
+    Keygen(sign::Keygen),
+    /// Sign a bundle, so that machines that trust the key can tell it from a changed one.
+    Sign(sign::Sign),
     /// Render people with designed emotions as training data.
     Render(Box<render::RenderArgs>),
     /// Pre-train the full model's backbone on shards, without labels.
@@ -71,6 +76,8 @@ fn run(command: Command) -> Result<Outcome> {
         Command::Roll(args) => args.run(),
         Command::Quantize(args) => args.run(),
         Command::Export(args) => args.run(),
+        Command::Keygen(args) => args.run(),
+        Command::Sign(args) => args.run(),
         Command::Render(args) => render::run(&args, &stop),
         Command::Pretrain(args) => args.run(&stop),
         Command::Finetune(args) => args.run(&stop),

@@ -117,11 +117,14 @@ pub(super) struct Export {
     /// The bundle's folder, which must not exist.
     #[arg(long)]
     out: PathBuf,
+    /// Version of the bundle, larger than that of any released before under its name.
+    #[arg(long, default_value_t = 1)]
+    bundle_version: u32,
 }
 
 impl Export {
     pub(super) fn run(&self) -> Result<()> {
-        let m = export::export(&self.run, &self.valid, &self.out)?.metrics;
+        let m = export::export(&self.run, &self.valid, &self.out, self.bundle_version)?.metrics;
         print(&format!("{}\nfp32 {:?}\nint8 {:?}\n", m.split, m.fp32, m.int8))
     }
 }

@@ -10,6 +10,7 @@ fn manifest() -> Manifest {
     Manifest {
         format: 1,
         name: "m".into(),
+        version: 1,
         licence: "any".into(),
         summary: "a test".into(),
         student: StudentSpec::pico(),

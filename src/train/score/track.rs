@@ -284,6 +284,7 @@ mod tests {
                     interval: None,
                     engine,
                     latency_us: 1,
+                    unverified: true,
                 };
                 sink.write(&reading).unwrap();
             }
