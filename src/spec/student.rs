@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn sizes_are_valid_and_as_large_as_they_say() {
-        let figures = |(name, spec): (&str, fn() -> StudentSpec)| {
+        let figures = |(name, spec): (&'static str, fn() -> StudentSpec)| {
             let s = spec();
             s.validate().unwrap();
             assert_eq!(StudentSpec::named(name).unwrap(), s);

@@ -4,6 +4,7 @@ mod ablate;
 mod datasets;
 mod import;
 mod prepare;
+mod quantize;
 mod render;
 mod score;
 mod settings;
@@ -27,7 +28,7 @@ enum Command {
     /// Train the estimator of head roll and measure it; writes weights.bin and card.md.
     Roll(student::Roll),
     /// Fold a run's best network, calibrate it and make it int8.
-    Quantize(student::Quantize),
+    Quantize(Box<quantize::Quantize>),
     /// Measure a quantised run and write its model bundle.
     Export(student::Export),
     /// Render people with designed emotions as training data.
@@ -65,7 +66,7 @@ fn run(command: Command) -> Result<()> {
         Command::Fit(args) => args.run(&stop),
         Command::CropRule(args) => args.run(),
         Command::Roll(args) => args.run(),
-        Command::Quantize(args) => args.run(),
+        Command::Quantize(args) => args.run(&stop),
         Command::Export(args) => args.run(),
         Command::Render(args) => render::run(&args, &stop),
         Command::Pretrain(args) => args.run(&stop),

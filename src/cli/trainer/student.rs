@@ -1,4 +1,4 @@
-//! `vaerr-train fit`, `quantize` and `export`: the student from stills and rendered clips; `crop-rule` and `roll`.
+//! `vaerr-train fit` and `export`: the student from stills and rendered clips; `crop-rule` and `roll`.
 
 use super::print;
 use crate::Result;
@@ -86,23 +86,6 @@ impl Roll {
     pub(super) fn run(&self) -> Result<()> {
         let config = RollConfig { seed: self.seed, ..RollConfig::default() };
         print(&roll::roll(&config, &self.train, &self.valid, &self.out)?.to_string())
-    }
-}
-
-#[derive(clap::Args)]
-pub(super) struct Quantize {
-    /// The run's folder.
-    #[arg(long)]
-    run: PathBuf,
-    /// The training split that the run used.
-    #[arg(long)]
-    train: PathBuf,
-}
-
-impl Quantize {
-    pub(super) fn run(&self) -> Result<()> {
-        let done = export::quantize_run(&self.run, &self.train)?;
-        print(&format!("epoch {}: {:?}\n", done.epoch, done.calibration))
     }
 }
 
