@@ -3,8 +3,8 @@
 use super::{Outcome, bundle, print_json, print_text};
 use crate::engine::{self, Choice};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Bundle, Precision, tflite};
-use crate::spec::{HEADS, Manifest};
+use crate::model::{Bundle, Format, Precision, read_student};
+use crate::spec::HEADS;
 use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
@@ -35,13 +35,14 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
-    /// Write a bundle's student in another format.
+    /// Write a bundle's student, or one in a file of any of the formats, in another format.
     Convert {
-        /// Folder of the bundle; the shipped one if not given.
+        /// Folder of the bundle, or a student's file; the shipped bundle if not given.
         dir: Option<PathBuf>,
+        /// onnx, onnx-qlinear (int8 convolutions as QLinearConv), tflite (TensorFlow Lite or LiteRT) or packed (one flat file).
         #[arg(long)]
         to: Format,
-        /// fp32 or int8.
+        /// fp32 or int8, of a bundle.
         #[arg(long, default_value = "int8")]
         precision: String,
         /// File to write; an existing one is replaced.
@@ -50,18 +51,15 @@ enum Action {
     },
 }
 
-/// Formats that other runtimes read.
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Format {
-    /// TensorFlow Lite (LiteRT), version 3; channels last.
-    Tflite,
-}
-
-fn convert(dir: Option<&PathBuf>, to: Format, precision: &str, out: &Path) -> Result<Outcome> {
-    let student = bundle(dir)?.student(super::precision(precision)?)?;
-    let bytes = match to {
-        Format::Tflite => tflite::write_student(&student),
+fn convert(from: Option<&PathBuf>, to: Format, precision: &str, out: &Path) -> Result<Outcome> {
+    let student = match from {
+        Some(file) if file.is_file() => {
+            let bytes = std::fs::read(file).map_err(|e| Error::io("cannot be read").at(file.display()).caused_by(e))?;
+            read_student(&bytes).map_err(|e| Error::new(e.kind(), "cannot be used").at(file.display()).caused_by(e))?
+        }
+        dir => bundle(dir)?.student(super::precision(precision)?)?,
     };
+    let bytes = to.write(&student)?;
     std::fs::write(out, bytes).map_err(|e| Error::io("cannot be written").at(out.display()).caused_by(e))?;
     Ok(Outcome::Done)
 }
@@ -104,14 +102,12 @@ pub(super) fn check(bundle: &Bundle) -> (Vec<String>, bool) {
     let mut lines =
         vec![format!("ok      {}: manifest, lengths and SHA-256 of {} files", bundle.place(), bundle.names().count())];
     let mut good = true;
-    if let Some(file) = bundle.file(Manifest::TFLITE) {
-        let agrees = bundle.student(Precision::Int8).is_ok_and(|s| tflite::write_student(&s) == file);
+    for (format, file) in Format::ALL.into_iter().filter_map(|f| Some((f, bundle.file(f.derived_file()?)?))) {
+        let made = bundle.student(Precision::Int8).and_then(|s| format.write(&s));
+        let agrees = made.is_ok_and(|bytes| bytes == file);
         good &= agrees;
-        lines.push(format!(
-            "{} {}: what student-int8.onnx gives",
-            if agrees { "ok     " } else { "FAILED " },
-            Manifest::TFLITE
-        ));
+        let (mark, name) = (if agrees { "ok     " } else { "FAILED " }, format.derived_file().unwrap_or_default());
+        lines.push(format!("{mark} {name}: what student-int8.onnx gives"));
     }
     for entry in engine::ENGINES.iter().filter(|e| (e.unavailable)().is_none()) {
         for precision in [Precision::Fp32, Precision::Int8].into_iter().filter(|p| bundle.has(*p)) {

@@ -4,7 +4,7 @@ use super::data::ferplus::{self, Still};
 use super::evaluate::{Evaluation, evaluate, predict};
 use super::quantize::Quantized;
 use crate::error::{Error, Result};
-use crate::model::{Bundle, Student, onnx, tflite};
+use crate::model::{Bundle, Format, Student, onnx};
 use crate::spec::{CropRule, Manifest, Metrics, SplitMetrics};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -19,11 +19,12 @@ fn json<T: serde::de::DeserializeOwned>(path: &Path, remedy: &str) -> Result<T> 
         .map_err(|e| Error::input("is malformed").at(path.display()).caused_by(e))
 }
 
-/// Measures both students on the validation split and writes the bundle `out`.
+/// Measures both students on the validation split and writes the bundle `out`: `student.onnx`, `student-int8.onnx`, the card,
+/// and the int8 student in each of `formats`, all from the one graph.
 ///
 /// # Errors
 /// If the run is not quantised, or `out` exists.
-pub fn export(run: &Path, valid: &Path, out: &Path) -> Result<Manifest> {
+pub fn export(run: &Path, valid: &Path, out: &Path, formats: &[Format]) -> Result<Manifest> {
     let remedy = "run `vaerr-train quantize` first";
     let done: Quantized = json(&run.join(Quantized::FILE), remedy)?;
     let (fp32, int8) = (read(&run.join("student.onnx"), remedy)?, read(&run.join("student-int8.onnx"), remedy)?);
@@ -53,10 +54,16 @@ pub fn export(run: &Path, valid: &Path, out: &Path) -> Result<Manifest> {
         name,
     };
     let card = card(&manifest, &done, &small);
-    let lite = tflite::write_student(&student);
-    let files =
-        [("student.onnx", fp32), ("student-int8.onnx", int8), (Manifest::TFLITE, lite), ("card.md", card.into_bytes())];
-    Bundle::write(out, manifest.clone(), &files.into_iter().map(|(n, b)| (n.to_owned(), b)).collect())?;
+    let mut files: BTreeMap<String, Vec<u8>> =
+        [("student.onnx", fp32), ("student-int8.onnx", int8), ("card.md", card.into_bytes())]
+            .map(|(n, b)| (n.into(), b))
+            .into();
+    for format in formats {
+        if let Some(name) = format.derived_file() {
+            files.insert(name.into(), format.write(&student)?);
+        }
+    }
+    Bundle::write(out, manifest.clone(), &files)?;
     Ok(manifest)
 }
 

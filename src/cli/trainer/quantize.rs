@@ -4,7 +4,7 @@ use super::settings::Settings;
 use super::{print, print_json};
 use crate::metrics::Agreement;
 use crate::train::quantize::{
-    Calibrate, Equalise, QuantizeConfig, QuantizePaths, Quantized, RecurrentWeights, WeightRange, quantize_run,
+    Calibrate, Equalise, Method, QuantizeConfig, QuantizePaths, Quantized, RecurrentWeights, WeightRange, quantize_run,
 };
 use crate::train::run::config;
 use crate::{Error, Result};
@@ -27,6 +27,15 @@ pub(super) struct Quantize {
     /// Shards: calibrate on the training split, judge on the validation split.
     #[arg(long, value_name = "SHARDS")]
     data: Option<PathBuf>,
+    /// FER+ split to compare the two students on, instead of what the training held out.
+    #[arg(long, value_name = "SPLIT")]
+    valid: Option<PathBuf>,
+    /// By calibration, or by training in int8 from there; short for --set method=NAME.
+    #[arg(long, value_enum)]
+    method: Option<Method>,
+    /// Continue a training in int8 from its last checkpoint.
+    #[arg(long)]
+    resume: bool,
     /// Ranges of activations; short for --set ptq.calibrate=NAME.
     #[arg(long, value_enum)]
     calibrate: Option<Calibrate>,
@@ -60,6 +69,7 @@ fn named<T: ValueEnum>(key: &str, value: Option<T>) -> Option<String> {
 impl Quantize {
     fn config(&self) -> Result<QuantizeConfig> {
         let own: Vec<String> = [
+            named("method", self.method),
             named("ptq.calibrate", self.calibrate),
             named("ptq.weights", self.weights),
             named("ptq.equalise", self.equalise),
@@ -83,8 +93,9 @@ impl Quantize {
             student: self.student.clone(),
             stills: self.train.clone(),
             shards: self.data.clone(),
+            valid: self.valid.clone(),
         };
-        let done = quantize_run(&settings, &paths, stop, true)?;
+        let done = quantize_run(&settings, &paths, self.resume, stop, true)?;
         if self.json { print_json(&done) } else { print(&table(&done)) }
     }
 }
@@ -95,6 +106,13 @@ fn table(done: &Quantized) -> String {
     for p in &done.parts {
         let range = cell(p.range.map(f64::from), 3);
         let _ = writeln!(text, "{:8} {range:>9} {:>8} {:>10}", p.name, cell(p.sqnr_db, 1), cell(p.saturated, 6));
+    }
+    if let Some(t) = &done.trained {
+        let _ = writeln!(
+            text,
+            "\ntrained in int8: best epoch {} of {}, mean CCC on held-out data {:.4}, as calibrated {:.4}",
+            t.best_epoch, t.epochs, t.best_ccc, t.calibrated_ccc
+        );
     }
     let held = &done.held_out;
     let _ = writeln!(text, "\n{}:\n{:6} {:>11} {:>11}", held.data, "", "CCC arousal", "CCC valence");

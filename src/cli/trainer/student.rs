@@ -2,6 +2,7 @@
 
 use super::print;
 use crate::Result;
+use crate::model::Format;
 use crate::train::export;
 use crate::train::fit::{self, FitConfig, FitPaths};
 use crate::train::roll::{self, RollConfig};
@@ -100,11 +101,14 @@ pub(super) struct Export {
     /// The bundle's folder, which must not exist.
     #[arg(long)]
     out: PathBuf,
+    /// Further formats of the int8 student, beside the two ONNX files: onnx-qlinear, tflite, packed.
+    #[arg(long, value_delimiter = ',', default_value = "tflite")]
+    formats: Vec<Format>,
 }
 
 impl Export {
     pub(super) fn run(&self) -> Result<()> {
-        let m = export::export(&self.run, &self.valid, &self.out)?.metrics;
+        let m = export::export(&self.run, &self.valid, &self.out, &self.formats)?.metrics;
         print(&format!("{}\nfp32 {:?}\nint8 {:?}\n", m.split, m.fp32, m.int8))
     }
 }

@@ -104,8 +104,9 @@ mod tests {
     #[test]
     fn min_max_saturates_nothing_a_percentile_its_share_and_mse_errs_least() {
         let mut rng = Rng::new(5, 0);
-        // So many that the largest is far out.
-        let values: Vec<f32> = (0..1_000_000).map(|_| rng.normal()).collect();
+        // Many within the unit, and one far out.
+        let mut values: Vec<f32> = (0..1_000_000).map(|_| rng.range(-1.0, 1.0)).collect();
+        values[77] = 2.0;
         let of = |how| range(&values, how, 0.999).unwrap();
         let above = |r: f32| values.iter().filter(|v| **v > r).count();
         let positive = above(0.0) as f64;
@@ -115,7 +116,7 @@ mod tests {
         for other in [of(Calibrate::MinMax), of(Calibrate::Percentile), 0.9 * mse, 1.1 * mse] {
             assert!(error(&values, mse) <= 1.02 * error(&values, other), "{mse} {other}");
         }
-        assert!(error(&values, mse) < 0.95 * error(&values, of(Calibrate::MinMax)));
+        assert!(error(&values, mse) < 0.7 * error(&values, of(Calibrate::MinMax)));
     }
 
     #[test]

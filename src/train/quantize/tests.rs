@@ -266,3 +266,75 @@ fn a_weight_of_the_largest_size_is_127_steps() {
     assert_eq!(q.bias, [20, -80]);
     assert_eq!(q.requant, [0.02, (0.5f32 * (0.635f32 / 127.0)) / 0.25]);
 }
+
+/// A FER+ split of noise, every class of votes in turn.
+fn split(folder: &std::path::Path, count: usize) {
+    std::fs::create_dir_all(folder).unwrap();
+    let mut rows = String::new();
+    for i in 0..count {
+        let mut rng = Rng::new(31, i as u64);
+        let picture = image::GrayImage::from_fn(48, 48, |_, _| image::Luma([rng.below(256) as u8]));
+        picture.save(folder.join(format!("{i}.png"))).unwrap();
+        let votes: Vec<&str> = (0..10).map(|k| if k == i % 8 { "10" } else { "0" }).collect();
+        rows.push_str(&format!("{i}.png,\"(0, 0, 48, 48)\",{}\n", votes.join(",")));
+    }
+    std::fs::write(folder.join("label.csv"), rows).unwrap();
+}
+
+#[test]
+fn a_run_of_fit_becomes_two_graphs_a_record_and_a_bundle() {
+    use crate::model::{Bundle, Format, Precision, onnx};
+    use crate::train::export::export;
+    use crate::train::fit::{FitConfig, FitPaths, fit};
+    let dir = tempfile::tempdir().unwrap();
+    let [pictures, run, out] = ["pictures", "run", "out"].map(|n| dir.path().join(n));
+    split(&pictures, 20);
+    let config = FitConfig {
+        epochs: 1,
+        batch: 4,
+        clips: 1,
+        clip_frames: 2,
+        clip_pool: 1,
+        held_out: 0.4,
+        ..FitConfig::default()
+    };
+    let from = FitPaths { train: pictures.clone(), run: run.clone(), start_from: None };
+    fit(&config, &from, false, &NEVER).unwrap();
+    let paths = QuantizePaths { run: run.clone(), stills: Some(pictures.clone()), ..QuantizePaths::default() };
+    let settings = QuantizeConfig { ptq: PtqConfig { rings: 6, ..PtqConfig::default() }, ..QuantizeConfig::default() };
+    let done = quantize_run(&settings, &paths, false, &NEVER, false).unwrap();
+    assert_eq!(done.fit.as_ref().map(|f| (&f.config, f.epoch)), Some((&config, 1)));
+    assert_ne!(done.calibration.arousal_temperature, 1.0);
+    assert!(done.held_out.rms_difference > 0.0 && done.held_out.rms_difference < 0.05, "{done:?}");
+    let text = std::fs::read_to_string(run.join(Quantized::FILE)).unwrap();
+    assert_eq!(serde_json::from_str::<Quantized>(&text).unwrap(), done);
+    let graph = |name: &str| onnx::read_student(&std::fs::read(run.join(name)).unwrap()).unwrap();
+    let [full, whole] = ["student.onnx", "student-int8.onnx"].map(graph);
+    // The temperatures are in the head of both.
+    assert_eq!(full.head, whole.head);
+    let again =
+        QuantizePaths { run: dir.path().join("again"), student: Some(run.join("student.onnx")), ..paths.clone() };
+    let same = quantize_run(&settings, &again, false, &NEVER, false).unwrap();
+    assert_eq!((same.parts, same.fit), (done.parts, None));
+    assert_eq!(std::fs::read(again.run.join("student-int8.onnx")).unwrap(), onnx::write_student(&whole));
+
+    let manifest = export(&run, &pictures, &out, &Format::ALL).unwrap();
+    let bundle = Bundle::load(&out).unwrap();
+    assert_eq!((bundle.manifest().metrics.seed, &manifest.student), (1, &whole.spec));
+    assert_eq!(bundle.student(Precision::Int8).unwrap(), whole);
+    for format in Format::ALL {
+        if let Some(name) = format.derived_file() {
+            assert_eq!(crate::model::read_student(bundle.file(name).unwrap()).unwrap(), whole, "{name}");
+        }
+    }
+    assert!(String::from_utf8_lossy(bundle.file("card.md").unwrap()).contains("best of 1 epochs"));
+
+    for (wrong, word) in [
+        (QuantizePaths { stills: None, ..paths.clone() }, "--data SHARDS"),
+        (QuantizePaths { run: dir.path().join("nowhere"), ..paths.clone() }, "no run"),
+        (QuantizePaths { student: Some(pictures.join("label.csv")), ..paths }, "label.csv"),
+    ] {
+        let told = quantize_run(&settings, &wrong, false, &NEVER, false).unwrap_err().to_string();
+        assert!(told.contains(word), "{told}");
+    }
+}
