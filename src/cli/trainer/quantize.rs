@@ -45,9 +45,9 @@ pub(super) struct Quantize {
     /// Equalise the channels of consecutive layers first; short for --set ptq.equalise=NAME.
     #[arg(long, value_enum, num_args = 0..=1, default_missing_value = "activations")]
     equalise: Option<Equalise>,
-    /// Short for --set ptq.bias_correction=true.
-    #[arg(long)]
-    bias_correction: bool,
+    /// Short for --set ptq.bias_correction=BOOL.
+    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
+    bias_correction: Option<bool>,
     /// Weights of the GRU; short for --set ptq.gru=NAME.
     #[arg(long, value_enum)]
     gru: Option<RecurrentWeights>,
@@ -73,7 +73,7 @@ impl Quantize {
             named("ptq.calibrate", self.calibrate),
             named("ptq.weights", self.weights),
             named("ptq.equalise", self.equalise),
-            self.bias_correction.then(|| "ptq.bias_correction=true".to_owned()),
+            self.bias_correction.map(|on| format!("ptq.bias_correction={on}")),
             named("ptq.gru", self.gru),
             named("ptq.head", self.head),
         ]

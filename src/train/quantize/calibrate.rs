@@ -10,9 +10,9 @@ pub enum Calibrate {
     /// From 0 to the largest value seen: nothing saturates.
     MinMax,
     /// To a quantile of the positive values; the rest saturates.
-    #[default]
     Percentile,
     /// To where the mean squared error of rounding and saturation together is least.
+    #[default]
     Mse,
 }
 
@@ -94,11 +94,11 @@ mod tests {
     use super::*;
     use crate::render::Rng;
 
-    /// Squared error of quantising to `range`, on the values themselves.
+    /// Squared error of quantising to `range`, on the positive values themselves.
     fn error(values: &[f32], range: f32) -> f64 {
         let step = range / 255.0;
-        let gap = |v: &f32| f64::from(v - step * (v / step).round_ties_even().clamp(0.0, 255.0));
-        values.iter().map(gap).map(|g| g * g).sum()
+        let gap = |v: &f32| f64::from(v - step * (v / step).round_ties_even().min(255.0));
+        values.iter().filter(|v| **v > 0.0).map(gap).map(|g| g * g).sum()
     }
 
     #[test]

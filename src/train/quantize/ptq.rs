@@ -47,7 +47,7 @@ impl Default for PtqConfig {
             percentile: 0.9999,
             weights: WeightRange::default(),
             equalise: Equalise::default(),
-            bias_correction: false,
+            bias_correction: true,
             gru: RecurrentWeights::default(),
             head: RecurrentWeights::default(),
             rings: 256,

@@ -114,7 +114,8 @@ fn training_and_export_agree_to_the_bit_after_steps_that_move_everything() {
 fn gradients_are_those_of_lsq_and_stop_where_values_saturate() {
     let spec = StudentSpec { convs: vec![ConvSpec { out: 4, kernel: 3, stride: 2 }], ..small_spec() };
     // Scales that saturate a part of both weights and activations.
-    let mut start = start(&spec, 3, &PtqConfig { percentile: 0.8, ..PtqConfig::default() });
+    let tight = PtqConfig { calibrate: Calibrate::Percentile, percentile: 0.8, ..PtqConfig::default() };
+    let mut start = start(&spec, 3, &tight);
     let Trunk::Fp32(convs) = &mut start.equalised.trunk else { unreachable!() };
     convs[0].weight.iter_mut().step_by(7).for_each(|w| *w *= 3.0);
     let folded = convs[0].clone();
