@@ -166,7 +166,7 @@ impl<'a> Graph<'a> {
     }
 
     fn trunk(&self, spec: &StudentSpec) -> Option<Trunk> {
-        let quantized = self.get("conv0.weight")?.scales.first().is_some();
+        let quantized = !self.get("conv0.weight")?.scales.is_empty();
         let shaped = || spec.convs.iter().zip(spec.shapes()).map(|(c, s)| (s.0, c.kernel * c.kernel)).enumerate();
         if !quantized {
             let conv = |(i, (channels, area))| {

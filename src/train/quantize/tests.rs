@@ -7,7 +7,7 @@ use crate::render::Rng;
 use crate::spec::{ConvSpec, HEADS, StudentSpec};
 use std::sync::atomic::AtomicBool;
 
-const NEVER: AtomicBool = AtomicBool::new(false);
+static NEVER: AtomicBool = AtomicBool::new(false);
 
 pub(in crate::train) fn small_spec() -> StudentSpec {
     let conv = |out, kernel, stride| ConvSpec { out, kernel, stride };

@@ -67,7 +67,8 @@ impl QatNet {
         let (Trunk::Fp32(full), Trunk::Int8(whole)) = (&start.equalised.trunk, &start.int8.trunk) else {
             return Err(Error::model("training in int8 starts from a student in fp32 and its quantisation"));
         };
-        (start.equalised.validate()?, start.int8.validate()?);
+        start.equalised.validate()?;
+        start.int8.validate()?;
         if start.equalised.spec != start.int8.spec {
             return Err(Error::model("the fp32 student and the int8 student have different shapes"));
         }

@@ -16,7 +16,7 @@ use burn::tensor::Device;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-const NEVER: AtomicBool = AtomicBool::new(false);
+static NEVER: AtomicBool = AtomicBool::new(false);
 
 fn start(spec: &StudentSpec, seed: u64, config: &PtqConfig) -> Ptq {
     ptq(&student(spec, 2.0, seed), &rings(spec, 5, seed), config, &|_| (), &NEVER).unwrap()
