@@ -1,4 +1,4 @@
-//! Our engines behind a line protocol, for `benches/against.py` and `tests/outside/layers.py`: one command a line, one answer a line,
+//! Our engines behind a line protocol, for `benches/against.py`, `tests/outside/layers.py` and `export.py`: one command a line, one answer a line,
 //! `ok ...` or `error ...`. Started as `step_server serve BUNDLE`; does nothing without `serve`, as under `cargo bench`.
 //!
 //! | command | answer |
@@ -8,6 +8,9 @@
 //! | `frame KEY K` | the same of K frames of 640x480 through the whole pipeline |
 //! | `layers RINGS OUT` | writes every layer of the reference for each u8 ring of a file, ring after ring, layer after layer, u8 |
 //! | `tflite OUT` | writes the int8 student as a TensorFlow Lite file |
+//! | `student FILE` | takes the student in a file of any format from here on; or that of the bundle, for `fp32` and `int8` |
+//! | `write FORMAT OUT` | writes the student in a format |
+//! | `stream RINGS OUT` | steps the reference from a zero state through all u8 rings of a file; writes logits, then the state, of each step, f32 |
 
 use std::collections::HashMap;
 use std::io::{BufRead, Write};
@@ -19,7 +22,7 @@ use vaerr::engine::simd::{Isa, Simd};
 use vaerr::engine::{ENGINES, Engine, Stream};
 use vaerr::error::{Error, Result};
 use vaerr::frame::Frame;
-use vaerr::model::{Bundle, Precision, Student, Trunk, tflite};
+use vaerr::model::{Bundle, Format, Precision, Student, Trunk, read_student, tflite};
 use vaerr::pipeline::Pipeline;
 use vaerr::spec::HEADS;
 
@@ -124,6 +127,36 @@ impl Server {
         Ok(found.len().to_string())
     }
 
+    fn take(&mut self, from: &str) -> Result<String> {
+        self.student = match from {
+            "fp32" => self.bundle.student(Precision::Fp32)?,
+            "int8" => self.bundle.student(Precision::Int8)?,
+            file => read_student(&std::fs::read(file)?)?,
+        };
+        self.engines.clear();
+        self.pipelines.clear();
+        let spec = &self.student.spec;
+        Ok(format!("{} {} {} {}", self.student.precision().name(), spec.ring, spec.size_px, spec.hidden))
+    }
+
+    fn write(&self, format: &str, out: &Path) -> Result<String> {
+        let bytes = format.parse::<Format>()?.write(&self.student)?;
+        std::fs::write(out, &bytes)?;
+        Ok(bytes.len().to_string())
+    }
+
+    fn stream(&self, rings: &Path, out: &Path) -> Result<String> {
+        let spec = &self.student.spec;
+        let mut reference = Reference::open(&self.student)?;
+        let (mut hidden, mut logits, mut found) = (vec![0.0; spec.hidden], [0.0; HEADS], Vec::new());
+        for ring in std::fs::read(rings)?.chunks(spec.ring * spec.size_px * spec.size_px) {
+            reference.step(ring, &mut hidden, &mut logits)?;
+            found.extend(logits.iter().chain(&hidden).flat_map(|v| v.to_le_bytes()));
+        }
+        std::fs::write(out, &found)?;
+        Ok(found.len().to_string())
+    }
+
     fn answer(&mut self, line: &str) -> Result<String> {
         let number = |text: &str| text.parse().map_err(|e| Error::usage(format!("{text:?} is no number")).caused_by(e));
         match line.split_whitespace().collect::<Vec<_>>()[..] {
@@ -135,6 +168,9 @@ impl Server {
                 std::fs::write(out, tflite::write_student(&self.student))?;
                 Ok(String::new())
             }
+            ["student", from] => self.take(from),
+            ["write", format, out] => self.write(format, Path::new(out)),
+            ["stream", rings, out] => self.stream(Path::new(rings), Path::new(out)),
             _ => Err(Error::usage(format!("{line:?} is no command"))),
         }
     }

@@ -6,8 +6,8 @@ use crate::engine::{self, Choice, EngineEntry};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::admission::{Finding, Verdict};
 use crate::model::signature::Trust;
-use crate::model::{Bundle, Precision, tflite};
-use crate::spec::{HEADS, Manifest};
+use crate::model::{Bundle, Format, Precision, Student, read_student};
+use crate::spec::HEADS;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -44,13 +44,14 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
-    /// Write a bundle's student in another format.
+    /// Write a bundle's student, or one in a file of any of the formats, in another format.
     Convert {
-        /// Folder of the bundle; the shipped one if not given.
+        /// Folder of the bundle, or a student's file; the shipped bundle if not given.
         dir: Option<PathBuf>,
+        /// onnx, onnx-qlinear (int8 convolutions as QLinearConv), tflite (TensorFlow Lite or LiteRT) or packed (one flat file).
         #[arg(long)]
         to: Format,
-        /// fp32 or int8.
+        /// fp32 or int8, of a bundle.
         #[arg(long, default_value = "int8")]
         precision: String,
         /// File to write; an existing one is replaced.
@@ -64,18 +65,14 @@ enum Action {
     },
 }
 
-/// Formats that other runtimes read.
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Format {
-    /// TensorFlow Lite (LiteRT), version 3; channels last.
-    Tflite,
+/// The student in a file, whichever its format.
+fn read_file(file: &Path) -> Result<Student> {
+    let bytes = std::fs::read(file).map_err(|e| Error::io("cannot be read").at(file.display()).caused_by(e))?;
+    read_student(&bytes).map_err(|e| Error::new(e.kind(), "cannot be used").at(file.display()).caused_by(e))
 }
 
-fn convert(bundle: &Bundle, to: Format, precision: &str, out: &Path) -> Result<Outcome> {
-    let student = bundle.student(super::precision(precision)?)?;
-    let bytes = match to {
-        Format::Tflite => tflite::write_student(&student),
-    };
+fn convert(student: &Student, to: Format, out: &Path) -> Result<Outcome> {
+    let bytes = to.write(student)?;
     std::fs::write(out, bytes).map_err(|e| Error::io("cannot be written").at(out.display()).caused_by(e))?;
     Ok(Outcome::Done)
 }
@@ -175,9 +172,10 @@ pub(super) fn check(opened: Result<Bundle>, trust: Option<&Trust>) -> Checked {
     };
     done.place = bundle.place().to_owned();
     done.add("digests", Mark::Held, format!("manifest, lengths and SHA-256 of {} files", bundle.names().count()));
-    if let Some(file) = bundle.file(Manifest::TFLITE) {
-        let agrees = bundle.student(Precision::Int8).is_ok_and(|s| tflite::write_student(&s) == file);
-        done.add(Manifest::TFLITE, Mark::of(agrees), "what student-int8.onnx gives");
+    for (format, name) in Format::ALL.into_iter().filter_map(|f| Some((f, f.derived_file()?))) {
+        let Some(file) = bundle.file(name) else { continue };
+        let made = bundle.student(Precision::Int8).and_then(|s| format.write(&s));
+        done.add(name, Mark::of(made.is_ok_and(|bytes| bytes == file)), "what student-int8.onnx gives");
     }
     for (name, finding) in Verdict::of(&bundle, trust, SystemTime::now()).findings() {
         match finding {
@@ -228,8 +226,14 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
             Ok(Outcome::Done)
         }
         Action::Convert { dir, to, precision, out, trust, allow_unverified } => {
-            let admitted = bundle::admit(bundle::open(dir.as_deref())?, trust, *allow_unverified)?;
-            convert(&admitted.bundle, *to, precision, out)
+            let student = match dir {
+                Some(file) if file.is_file() => read_file(file)?,
+                dir => {
+                    let admitted = bundle::admit(bundle::open(dir.as_deref())?, trust, *allow_unverified)?;
+                    admitted.bundle.student(super::precision(precision)?)?
+                }
+            };
+            convert(&student, *to, out)
         }
     }
 }

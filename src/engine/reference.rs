@@ -166,21 +166,25 @@ impl Reference {
     }
 
     fn recur(&mut self, hidden: &mut [f32], logits: &mut [f32; HEADS]) {
-        let gru = &self.student.gru;
-        let (h, f) = (hidden.len(), self.features.len());
-        let input = |row: usize| quant::dot(&gru.w[row * f..][..f], &self.features) + gru.wb[row];
-        let state = |row: usize, hidden: &[f32]| quant::dot(&gru.r[row * h..][..h], hidden) + gru.rb[row];
-        for u in 0..h {
-            let z = quant::sigmoid(input(u) + state(u, hidden));
-            let r = quant::sigmoid(input(h + u) + state(h + u, hidden));
-            let n = quant::tanh(input(2 * h + u) + r * state(2 * h + u, hidden));
-            self.next[u] = n + z * (hidden[u] - n);
-        }
-        hidden.copy_from_slice(&self.next);
-        let head = &self.student.head;
-        for (o, (row, b)) in logits.iter_mut().zip(head.weight.chunks_exact(h).zip(&head.bias)) {
-            *o = quant::dot(row, hidden) + b;
-        }
+        recur(&self.student, &self.features, hidden, &mut self.next, logits);
+    }
+}
+
+/// GRU and heads from the trunk's features: replaces `hidden` and fills `logits`. `next` is room for another state.
+pub fn recur(student: &Student, features: &[f32], hidden: &mut [f32], next: &mut [f32], logits: &mut [f32; HEADS]) {
+    let (gru, head) = (&student.gru, &student.head);
+    let (h, f) = (hidden.len(), features.len());
+    let input = |row: usize| quant::dot(&gru.w[row * f..][..f], features) + gru.wb[row];
+    let state = |row: usize, hidden: &[f32]| quant::dot(&gru.r[row * h..][..h], hidden) + gru.rb[row];
+    for u in 0..h {
+        let z = quant::sigmoid(input(u) + state(u, hidden));
+        let r = quant::sigmoid(input(h + u) + state(h + u, hidden));
+        let n = quant::tanh(input(2 * h + u) + r * state(2 * h + u, hidden));
+        next[u] = n + z * (hidden[u] - n);
+    }
+    hidden.copy_from_slice(next);
+    for (o, (row, b)) in logits.iter_mut().zip(head.weight.chunks_exact(h).zip(&head.bias)) {
+        *o = quant::dot(row, hidden) + b;
     }
 }
 

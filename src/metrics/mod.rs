@@ -9,7 +9,7 @@ pub use lag::{Lag, best_lag};
 pub use moments::Moments;
 
 /// How well predictions agree with labels, over all frames concatenated.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Agreement {
     /// Frames.
     pub n: usize,

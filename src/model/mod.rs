@@ -1,17 +1,22 @@
-//! Layer 2: model bundles and whether they may run. Reads and writes `student.onnx`, `student-int8.onnx` and `manifest.toml`; writes `.tflite`.
+//! Layer 2: model bundles and whether they may run. Reads and writes `manifest.toml` and students as ONNX, TensorFlow Lite and
+//! packed files.
 
 pub mod admission;
 mod bundle;
 mod folder;
+mod format;
 pub mod onnx;
+pub mod packed;
 mod proto;
 pub mod shipped;
 pub mod signature;
 mod student;
 pub mod tflite;
+mod tflite_read;
 mod tflite_schema;
 
 pub use bundle::{Bundle, sha256_hex};
+pub use format::{Format, read_student};
 pub use student::{Conv, ConvI8, Gru, Linear, Precision, Student, Trunk};
 
 /// Lower-case hexadecimal.

@@ -1,6 +1,6 @@
 //! The bundle that travels inside the program, so that it runs from any folder without a download.
 
-use super::{Bundle, onnx, tflite};
+use super::{Bundle, Format, onnx};
 use crate::error::{Error, Result};
 use crate::spec::Manifest;
 
@@ -26,11 +26,13 @@ impl Bundle {
             #[cfg(not(feature = "fp32-model"))]
             "student.onnx" => Ok(None),
             "student-int8.onnx" => Ok(Some(shipped!("student-int8.onnx").to_vec())),
-            // Not carried, because it can be made; the manifest's digest holds it to what was exported.
-            Manifest::TFLITE => Ok(Some(tflite::write_student(&onnx::read_student(shipped!("student-int8.onnx"))?))),
             "card.md" => Ok(Some(shipped!("card.md").to_vec())),
             name if Manifest::BESIDE.contains(&name) => Ok(None),
-            _ => Err(Error::model("is not embedded").at(name)),
+            // Not carried, because they can be made; the manifest's digests hold them to what was exported.
+            _ => match Format::of_derived(name) {
+                Some(format) => format.write(&onnx::read_student(shipped!("student-int8.onnx"))?).map(Some),
+                None => Err(Error::model("is not embedded").at(name)),
+            },
         })?;
         Ok(embedded.embedded())
     }

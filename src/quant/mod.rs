@@ -4,6 +4,10 @@
 //! s8 in [-127, 127] per output channel, accumulators i32 and exact. GRU and heads are f32 in a fixed order of
 //! operations. Nothing here may be contracted into fused multiply-adds.
 
+mod grid;
+
+pub use grid::Grid;
+
 /// `clamp(rne(f32(acc) * scale), 0, 255)`: requantisation and ReLU in one.
 #[inline]
 pub fn requantize(acc: i32, scale: f32) -> u8 {

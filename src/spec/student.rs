@@ -39,10 +39,12 @@ pub struct StudentSpec {
     pub outputs: usize,
 }
 
+/// A size's name and shape.
+pub type Size = (&'static str, fn() -> StudentSpec);
+
 impl StudentSpec {
     /// Name -> shape of the sizes that are trained.
-    pub const SIZES: [(&'static str, fn() -> Self); 3] =
-        [("pico", Self::pico), ("nano", Self::nano), ("small", Self::small)];
+    pub const SIZES: [Size; 3] = [("pico", Self::pico), ("nano", Self::nano), ("small", Self::small)];
 
     fn of(convs: &[(usize, usize, usize)], hidden: usize) -> Self {
         Self {

@@ -4,23 +4,45 @@ use super::data::ferplus::Still;
 use super::fit::whole;
 use crate::engine::Engine;
 use crate::engine::reference::Reference;
+use crate::engine::simd::Simd;
 use crate::error::Result;
 use crate::metrics::{Agreement, ReliabilityBin, expected_calibration_error, reliability};
-use crate::model::Student;
+use crate::model::{Precision, Student};
 use crate::preprocess::{Cropper, Ring};
 use crate::session::{TOLERANCE, decode};
-use crate::spec::{CropRule, HEADS, SplitMetrics, StudentSpec};
+use crate::spec::{CropRule, HEADS, SplitMetrics};
 use indicatif::ParallelProgressIterator;
 use rayon::prelude::*;
 
 /// Steps for which a still is shown before its reading counts.
 pub const STEPS: usize = 3;
 
-/// The ring of a still: its crop in every slot.
-pub(super) fn ring_of(still: &Still, spec: &StudentSpec, cropper: &mut Cropper) -> Ring {
-    let mut ring = Ring::new(spec.ring, spec.size_px);
-    ring.push(|out| cropper.crop_into(&still.image, whole(still), out));
-    ring
+/// The reference engine, or for int8 our kernels, which are the same to the bit and much faster.
+enum Runner {
+    Fp32(Box<Reference>),
+    Int8(Box<Simd>),
+}
+
+impl Runner {
+    fn open(student: &Student) -> Result<Self> {
+        Ok(match student.precision() {
+            Precision::Fp32 => Runner::Fp32(Box::new(Reference::open(student)?)),
+            Precision::Int8 => Runner::Int8(Box::new(Simd::open(student)?)),
+        })
+    }
+
+    /// Logits after [`STEPS`] steps on one ring.
+    fn read(&mut self, ring: &[u8], hidden: &mut [f32]) -> Result<[f32; HEADS]> {
+        let mut logits = [0.0; HEADS];
+        match self {
+            Runner::Fp32(engine) => {
+                engine.step(ring, hidden, &mut logits)?;
+                (1..STEPS).for_each(|_| engine.step_again(hidden, &mut logits));
+            }
+            Runner::Int8(engine) => (0..STEPS).try_for_each(|_| engine.step(ring, hidden, &mut logits))?,
+        }
+        Ok(logits)
+    }
 }
 
 /// Logits of every still: its crop fills the ring, [`STEPS`] steps from a zero state.
@@ -43,25 +65,16 @@ pub fn predict_cut(
     count: usize,
     cut: impl Fn(&mut Cropper, usize, &mut [u8]) + Sync,
 ) -> Result<Vec<[f32; HEADS]>> {
-    let one = |(engine, cropper): &mut (Result<Reference>, Cropper), i: usize| {
-        let engine = match engine {
-            Ok(engine) => engine,
-            Err(e) => return Err(crate::Error::new(e.kind(), e.to_string())),
-        };
-        let spec = &student.spec;
-        let mut ring = Ring::new(spec.ring, spec.size_px);
+    let one = |(runner, cropper): &mut (Result<Runner>, Cropper), i: usize| {
+        let runner = runner.as_mut().map_err(|e| crate::Error::new(e.kind(), e.to_string()))?;
+        let mut ring = Ring::new(student.spec.ring, student.spec.size_px);
         ring.push(|out| cut(cropper, i, out));
-        let (mut hidden, mut logits) = (vec![0.0; spec.hidden], [0.0; HEADS]);
-        engine.step(ring.bytes(), &mut hidden, &mut logits)?;
-        for _ in 1..STEPS {
-            engine.step_again(&mut hidden, &mut logits);
-        }
-        Ok(logits)
+        runner.read(ring.bytes(), &mut vec![0.0; student.spec.hidden])
     };
     (0..count)
         .into_par_iter()
         .progress_count(count as u64)
-        .map_init(|| (Reference::open(student), Cropper::for_rule(rule)), one)
+        .map_init(|| (Runner::open(student), Cropper::for_rule(rule)), one)
         .collect()
 }
 

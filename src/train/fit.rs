@@ -226,7 +226,7 @@ pub fn learning_rate(config: &FitConfig, step: usize, steps: usize) -> f64 {
 }
 
 /// The order of training pictures in `epoch`; depends on nothing else, so that a resumed run repeats it.
-fn shuffled(n: usize, seed: u64, epoch: usize) -> Vec<usize> {
+pub(super) fn shuffled(n: usize, seed: u64, epoch: usize) -> Vec<usize> {
     let mut rng = Rng::new(seed, 1 << 32 | epoch as u64);
     let mut order: Vec<usize> = (0..n).collect();
     for i in (1..n).rev() {

@@ -1,12 +1,14 @@
 //! Folding: a trained network becomes the plain student that engines run.
 
-use super::net::{RepConv, StudentNet};
+use super::net::{GruCell, RepConv, StudentNet};
 use crate::error::{Error, Result};
 use crate::model::{Conv, Gru, Linear, Student, Trunk};
 use crate::spec::StudentSpec;
+use burn::module::Param;
 use burn::tensor::Tensor;
 
-fn values<const D: usize>(t: Tensor<D>) -> Result<Vec<f32>> {
+/// The values of a tensor in f32, row by row.
+pub(super) fn values<const D: usize>(t: Tensor<D>) -> Result<Vec<f32>> {
     t.into_data().try_to_vec().map_err(|e| Error::model(format!("cannot read a trained tensor: {e:?}")))
 }
 
@@ -24,21 +26,28 @@ fn fold_conv(conv: &RepConv) -> Result<Conv> {
     })
 }
 
+/// GRU and heads in the student's order.
+pub(super) fn recurrent(gru: &GruCell, head: &Param<Tensor<2>>, head_bias: &Param<Tensor<1>>) -> Result<(Gru, Linear)> {
+    let of = Gru {
+        w: values(gru.w.val().transpose())?,
+        r: values(gru.r.val().transpose())?,
+        wb: values(gru.wb.val())?,
+        rb: values(gru.rb.val())?,
+    };
+    Ok((of, Linear { weight: values(head.val().transpose())?, bias: values(head_bias.val())? }))
+}
+
 /// The fp32 student of a network in validation mode (`net.valid()`).
 ///
 /// # Errors
 /// If the network does not have the shape of `spec` or holds a value that is not finite.
 pub fn fold(net: &StudentNet, spec: &StudentSpec) -> Result<Student> {
+    let (gru, head) = recurrent(&net.gru, &net.head, &net.head_bias)?;
     let student = Student {
         spec: spec.clone(),
         trunk: Trunk::Fp32(net.convs.iter().map(fold_conv).collect::<Result<_>>()?),
-        gru: Gru {
-            w: values(net.gru.w.val().transpose())?,
-            r: values(net.gru.r.val().transpose())?,
-            wb: values(net.gru.wb.val())?,
-            rb: values(net.gru.rb.val())?,
-        },
-        head: Linear { weight: values(net.head.val().transpose())?, bias: values(net.head_bias.val())? },
+        gru,
+        head,
     };
     student.validate()?;
     Ok(student)

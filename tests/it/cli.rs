@@ -143,6 +143,30 @@ fn a_converted_student_may_join_its_bundle_and_no_other_may() {
 }
 
 #[test]
+fn a_student_goes_round_all_formats_and_comes_back_the_same_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let convert = |from: Option<&str>, to: &str, out: &str| {
+        let from: Vec<&str> = from.into_iter().collect();
+        vaerr(&[&["models", "convert", "--to", to, "--out", out][..], &from].concat())
+    };
+    let round = [("onnx", "a"), ("packed", "b"), ("tflite", "c"), ("onnx-qlinear", "d"), ("onnx", "e")];
+    let mut last: Option<String> = None;
+    for (to, name) in round {
+        let o = convert(last.as_deref(), to, &at(name));
+        assert!(o.status.success(), "{}", stderr(&o));
+        last = Some(at(name));
+    }
+    assert!(std::fs::read(at("a")).unwrap() == std::fs::read(at("e")).unwrap());
+    for (from, to, word) in [(Some(at("a")), "pdf", "onnx-qlinear"), (Some(at("nowhere")), "onnx", "nowhere")] {
+        let o = convert(from.as_deref(), to, &at("x"));
+        assert!(o.status.code() == Some(2) && stderr(&o).contains(word), "{}", stderr(&o));
+    }
+    let fp32 = vaerr(&["models", "convert", "--precision", "fp32", "--to", "onnx-qlinear", "--out", &at("x")]);
+    assert!(fp32.status.code() == Some(2) && stderr(&fp32).contains("int8"), "{}", stderr(&fp32));
+}
+
+#[test]
 fn bench_compares_engines_and_refuses_what_it_cannot_run() {
     let run = |more: &[&str]| vaerr(&[&["bench", "--rounds", "1", "--round-ms", "0"], more].concat());
     let table = run(&["--engine", "reference", "--batch", "1,2"]);

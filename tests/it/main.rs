@@ -7,6 +7,8 @@ mod cli;
 mod counting;
 mod display;
 mod failover;
+mod formats;
+mod grids;
 mod kernels;
 mod long_run;
 mod program;

@@ -1,5 +1,7 @@
 //! Every engine against the reference over one list of cases.
 
+#[path = "../it/grids.rs"]
+mod grids;
 #[path = "../it/students.rs"]
 mod students;
 
@@ -20,6 +22,8 @@ fn cases() -> Vec<(&'static str, Student)> {
         ("odd fp32", students::fp32(&students::odd_spec(3, 17, 2), 2)),
         ("odd int8", students::int8(&students::odd_spec(3, 17, 2), 2)),
         ("ring of one fp32", students::fp32(&students::odd_spec(1, 16, 1), 3)),
+        ("odd int8, GRU and head on grids", grids::on_grids(students::int8(&students::odd_spec(3, 17, 2), 8))),
+        ("pico fp32, GRU and head on grids", grids::on_grids(students::fp32(&StudentSpec::pico(), 9))),
         ("stride three int8", students::int8(&students::odd_spec(2, 31, 3), 4)),
     ]
 }

@@ -199,3 +199,44 @@ fn an_ablation_fills_its_table_and_goes_on_where_it_was() {
     assert!(dir.path().join("loss/ccc.svg").exists() && dir.path().join("loss/table.csv").exists());
     assert!(refuse(&mut ablate("1,2,3")).contains("other settings"));
 }
+
+#[test]
+fn a_student_is_quantised_on_shards_and_trained_in_int8() {
+    let dir = tempfile::tempdir().unwrap();
+    let student = concat!(env!("CARGO_MANIFEST_DIR"), "/models/vaerr-s/student.onnx");
+    let quantize = |run: &str, more: &[&str]| {
+        let mut c = trainer(&["quantize", "--student", student, "--data", corpus().to_str().unwrap(), "--json"]);
+        c.args(["--run", dir.path().join(run).to_str().unwrap(), "--set", "ptq.rings=8"]).args(more);
+        c
+    };
+    let record = |text: String| -> Value { serde_json::from_str(&text).unwrap() };
+    let ptq = record(succeed(&mut quantize(
+        "ptq",
+        &["--calibrate", "mse", "--equalise", "--bias-correction", "--gru", "int8"],
+    )));
+    assert_eq!(ptq["settings"]["ptq"]["equalise"], "activations");
+    let names: Vec<&str> = ptq["parts"].as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap()).collect();
+    assert_eq!((names.len(), names[8], names[9]), (10, "gru.w", "gru.r"));
+    assert!(ptq["held_out"]["rms_difference"].as_f64().unwrap() < 0.03, "{ptq}");
+    assert_eq!(ptq["held_out"]["fp32"][0]["n"], 32);
+    let [whole, plain] = ["ptq/student-int8.onnx", "ptq/student.onnx"].map(|n| dir.path().join(n));
+    assert!(std::fs::metadata(whole).unwrap().len() < std::fs::metadata(plain).unwrap().len() / 3);
+
+    let short =
+        ["--method", "qat", "--set", "qat.run.epochs=1", "--set", "qat.run.batch=2", "--set", "qat.clips.seconds=0.25"];
+    let qat = record(succeed(&mut quantize("qat", &short)));
+    assert_eq!((&qat["trained"]["epochs"], &qat["trained"]["best_epoch"]), (&1.into(), &1.into()));
+    assert!(dir.path().join("qat/qat/checkpoint/net.bpk").exists());
+    // What was trained is done; asked again it only writes the same files again.
+    assert!(refuse(&mut quantize("qat", &short)).contains("--resume"));
+    let again = record(succeed(quantize("qat", &short).arg("--resume")));
+    assert_eq!(again, qat);
+    for (more, word) in [
+        (&["--set", "ptq.percentile=2"][..], "ptq.percentile"),
+        (&["--set", "qat.loss=\"11\"", "--method", "qat"], "no loss 11"),
+        (&["--train", "nowhere"], "--train"),
+    ] {
+        let told = refuse(&mut quantize("refused", more));
+        assert!(told.contains(word), "{told}");
+    }
+}

@@ -4,6 +4,7 @@ mod ablate;
 mod datasets;
 mod import;
 mod prepare;
+mod quantize;
 mod render;
 mod score;
 mod settings;
@@ -29,7 +30,7 @@ enum Command {
     /// Train the estimator of head roll and measure it; writes weights.bin and card.md.
     Roll(student::Roll),
     /// Fold a run's best network, calibrate it and make it int8.
-    Quantize(student::Quantize),
+    Quantize(Box<quantize::Quantize>),
     /// Measure a quantised run and write its model bundle.
     Export(student::Export),
     /// Make a pair of keys to sign bundles with.
@@ -74,7 +75,7 @@ fn run(command: Command) -> Result<Outcome> {
         Command::Fit(args) => args.run(&stop),
         Command::CropRule(args) => args.run(),
         Command::Roll(args) => args.run(),
-        Command::Quantize(args) => args.run(),
+        Command::Quantize(args) => args.run(&stop),
         Command::Export(args) => args.run(),
         Command::Keygen(args) => args.run(),
         Command::Sign(args) => args.run(),

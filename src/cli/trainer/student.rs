@@ -1,7 +1,8 @@
-//! `vaerr-train fit`, `quantize` and `export`: the student from stills and rendered clips; `crop-rule` and `roll`.
+//! `vaerr-train fit` and `export`: the student from stills and rendered clips; `crop-rule` and `roll`.
 
 use super::print;
 use crate::Result;
+use crate::model::Format;
 use crate::train::export;
 use crate::train::fit::{self, FitConfig, FitPaths};
 use crate::train::roll::{self, RollConfig};
@@ -90,23 +91,6 @@ impl Roll {
 }
 
 #[derive(clap::Args)]
-pub(super) struct Quantize {
-    /// The run's folder.
-    #[arg(long)]
-    run: PathBuf,
-    /// The training split that the run used.
-    #[arg(long)]
-    train: PathBuf,
-}
-
-impl Quantize {
-    pub(super) fn run(&self) -> Result<()> {
-        let done = export::quantize_run(&self.run, &self.train)?;
-        print(&format!("epoch {}: {:?}\n", done.epoch, done.calibration))
-    }
-}
-
-#[derive(clap::Args)]
 pub(super) struct Export {
     /// The run's folder.
     #[arg(long)]
@@ -120,11 +104,14 @@ pub(super) struct Export {
     /// Version of the bundle, larger than that of any released before under its name.
     #[arg(long, default_value_t = 1)]
     bundle_version: u32,
+    /// Further formats of the int8 student, beside the two ONNX files: onnx-qlinear, tflite, packed.
+    #[arg(long, value_delimiter = ',', default_value = "tflite")]
+    formats: Vec<Format>,
 }
 
 impl Export {
     pub(super) fn run(&self) -> Result<()> {
-        let m = export::export(&self.run, &self.valid, &self.out, self.bundle_version)?.metrics;
+        let m = export::export(&self.run, &self.valid, &self.out, self.bundle_version, &self.formats)?.metrics;
         print(&format!("{}\nfp32 {:?}\nint8 {:?}\n", m.split, m.fp32, m.int8))
     }
 }
