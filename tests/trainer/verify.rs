@@ -19,6 +19,7 @@ fn bundle(dir: &Path, seed: u64) {
     ];
     let manifest = Manifest {
         format: 1,
+        version: 0,
         name: "random".into(),
         licence: "any".into(),
         summary: "random weights".into(),

@@ -319,9 +319,9 @@ fn a_run_of_fit_becomes_two_graphs_a_record_and_a_bundle() {
     assert_eq!((same.fit, same.calibration.valence_temperature), (None, 1.0));
     assert_eq!(graph("../again/student.onnx"), full);
 
-    let manifest = export(&run, &pictures, &out, &Format::ALL).unwrap();
+    let manifest = export(&run, &pictures, &out, 3, &Format::ALL).unwrap();
     let bundle = Bundle::load(&out).unwrap();
-    assert_eq!((bundle.manifest().metrics.seed, &manifest.student), (1, &whole.spec));
+    assert_eq!((bundle.manifest().version, bundle.manifest().metrics.seed, &manifest.student), (3, 1, &whole.spec));
     assert_eq!(bundle.student(Precision::Int8).unwrap(), whole);
     for format in Format::ALL {
         if let Some(name) = format.derived_file() {
