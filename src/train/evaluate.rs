@@ -86,22 +86,21 @@ pub struct Evaluation {
     pub agreement: [Agreement; 2],
 }
 
-/// Compares logits with labels; every picture counts once, concatenated.
-pub fn evaluate(logits: &[[f32; HEADS]], stills: &[Still]) -> Evaluation {
+/// Compares logits with labels (arousal, valence); every row counts once, concatenated. A row enters the agreement of a dimension that it
+/// has a label in, and calibration if it has both.
+pub fn evaluate(logits: &[[f32; HEADS]], labels: &[[f32; 2]]) -> Evaluation {
     let found: Vec<_> = logits.iter().map(decode).collect();
-    let label = |s: &Still| [s.arousal, s.valence];
+    let of = |d: usize| found.iter().zip(labels).filter(move |(_, l)| !l[d].is_nan());
     let agreement = [0, 1].map(|d| {
-        let p: Vec<f64> = found.iter().map(|e| f64::from(e.values[d])).collect();
-        let l: Vec<f64> = stills.iter().map(|s| f64::from(label(s)[d])).collect();
+        let (p, l): (Vec<f64>, Vec<f64>) = of(d).map(|(e, l)| (f64::from(e.values[d]), f64::from(l[d]))).unzip();
         Agreement::of(&p, &l)
     });
-    let pairs = || found.iter().zip(stills);
-    let held: Vec<bool> =
-        pairs().map(|(e, s)| (0..2).all(|d| (e.values[d] - label(s)[d]).abs() <= TOLERANCE)).collect();
-    let confidence: Vec<f64> = found.iter().map(|e| f64::from(e.confidence)).collect();
+    let both = || of(0).filter(|(_, l)| !l[1].is_nan());
+    let held: Vec<bool> = both().map(|(e, l)| (0..2).all(|d| (e.values[d] - l[d]).abs() <= TOLERANCE)).collect();
+    let confidence: Vec<f64> = both().map(|(e, _)| f64::from(e.confidence)).collect();
     let covered = |d: usize| {
-        let inside = pairs().filter(|(e, s)| (e.interval[d][0]..=e.interval[d][1]).contains(&label(s)[d])).count();
-        inside as f64 / stills.len().max(1) as f64
+        let inside = of(d).filter(|(e, l)| (e.interval[d][0]..=e.interval[d][1]).contains(&l[d])).count();
+        inside as f64 / of(d).count().max(1) as f64
     };
     let reliability = reliability(&confidence, &held);
     let [a, v] = agreement;
@@ -122,26 +121,23 @@ pub fn evaluate(logits: &[[f32; HEADS]], stills: &[Still]) -> Evaluation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::Gray;
     use crate::spec::{Head, bin_of};
 
     #[test]
     fn perfect_logits_agree_and_are_covered() {
-        let labels = [(-0.55f32, 0.25f32), (0.05, 0.65), (0.45, -0.15)];
-        let still = |(valence, arousal)| Still { name: String::new(), image: Gray::default(), arousal, valence };
-        let stills: Vec<Still> = labels.into_iter().map(still).collect();
-        let logits: Vec<[f32; HEADS]> = stills
-            .iter()
-            .map(|s| {
-                let mut l = [0.0; HEADS];
-                for (head, v) in Head::ALL.into_iter().zip([s.arousal, s.valence]) {
-                    l[head.bins().start + bin_of(v)] = 30.0;
-                    l[head.value()] = 2.0 * v.atanh();
-                }
-                l
-            })
-            .collect();
-        let m = evaluate(&logits, &stills).metrics;
+        let labels = [[0.25f32, -0.55], [0.65, 0.05], [-0.15, 0.45], [f32::NAN, 0.85]];
+        let row = |label: &[f32; 2]| {
+            let mut l = [0.0; HEADS];
+            for (head, v) in Head::ALL.into_iter().zip(label.map(|v| if v.is_nan() { 0.7 } else { v })) {
+                l[head.bins().start + bin_of(v)] = 30.0;
+                l[head.value()] = 2.0 * v.atanh();
+            }
+            l
+        };
+        let logits: Vec<[f32; HEADS]> = labels.iter().map(row).collect();
+        let found = evaluate(&logits, &labels);
+        assert_eq!(found.agreement.each_ref().map(|a| a.n), [3, 4]);
+        let m = found.metrics;
         assert!(m.ccc_arousal > 0.9999 && m.ccc_valence > 0.9999, "{m:?}");
         assert!((m.gain_valence - 1.0).abs() < 1e-3 && m.bias_arousal.abs() < 1e-3);
         assert_eq!((m.coverage_arousal, m.coverage_valence), (1.0, 1.0));

@@ -1,14 +1,16 @@
 //! From a finished run to a model bundle.
 
 use super::data::ferplus::{self, Still};
-use super::evaluate::{Evaluation, evaluate, predict};
-use super::quantize::Quantized;
+use super::data::record::Split;
+use super::evaluate::{Evaluation, evaluate};
+use super::quantize::{Data, DistilOrigin, Judged, Quantized};
+use super::shards::Reader;
 use crate::error::{Error, Result};
 use crate::model::{Bundle, Format, Student, onnx};
 use crate::spec::{CropRule, Manifest, Metrics, SplitMetrics};
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 fn read(path: &Path, remedy: &str) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(|e| Error::input("cannot be read").at(path.display()).caused_by(e).remedy(remedy))
@@ -19,53 +21,102 @@ fn json<T: serde::de::DeserializeOwned>(path: &Path, remedy: &str) -> Result<T> 
         .map_err(|e| Error::input("is malformed").at(path.display()).caused_by(e))
 }
 
-/// Measures both students on the validation split and writes the bundle `out`: `student.onnx`, `student-int8.onnx`, the card,
-/// and the int8 student in each of `formats`, all from the one graph; `version` is the manifest's.
+/// What the students of a bundle are measured on.
+#[derive(Debug, Clone)]
+pub enum Measured {
+    /// FER+ validation split, folder or zip.
+    Stills(PathBuf),
+    /// A split of shards.
+    Shards(PathBuf, Split),
+}
+
+impl Measured {
+    /// The data, its name for the manifest, and what the labels are.
+    fn open(&self, rule: CropRule) -> Result<(Data, String, &'static str)> {
+        match self {
+            Measured::Stills(path) => {
+                let split = ferplus::load(path)?;
+                let name = split_name(&split.stills, split.undecided);
+                Ok((Data::Stills { rule, train: Vec::new(), held: split.stills }, name, ferplus::LABELS))
+            }
+            Measured::Shards(path, split) => {
+                let reader = Reader::open(path)?;
+                let folder =
+                    path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into());
+                let name = format!("{} split of {folder}, {} recordings", split.name(), reader.metas(*split)?.len());
+                Ok((Data::Shards { rule, reader, held: *split }, name, "those of the shards"))
+            }
+        }
+    }
+}
+
+/// On what terms a bundle goes out.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms<'a> {
+    pub version: u32,
+    /// Of the int8 student, beside its ONNX file.
+    pub formats: &'a [Format],
+    /// What the bundle may be used for; for a student of `fit` that is known.
+    pub licence: Option<&'a str>,
+}
+
+/// Measures both students and writes the bundle `out`: `student.onnx`, `student-int8.onnx`, the card, and the int8 student in
+/// each further format, all from the one graph.
 ///
 /// # Errors
-/// If the run is not quantised, or `out` exists.
-pub fn export(run: &Path, valid: &Path, out: &Path, version: u32, formats: &[Format]) -> Result<Manifest> {
+/// If the run is not quantised, or `out` exists; a student whose data is not known and that is given no licence.
+pub fn export(run: &Path, measured: &Measured, out: &Path, terms: &Terms) -> Result<Manifest> {
     let remedy = "run `vaerr-train quantize` first";
     let done: Quantized = json(&run.join(Quantized::FILE), remedy)?;
     let (fp32, int8) = (read(&run.join("student.onnx"), remedy)?, read(&run.join("student-int8.onnx"), remedy)?);
-    let rule = CropRule::FERPLUS;
-    let split = ferplus::load(valid)?;
-    let measure = |bytes: &[u8]| -> Result<(Student, Evaluation)> {
-        let student = onnx::read_student(bytes)?;
-        let found = evaluate(&predict(&student, &rule, &split.stills)?, &split.stills);
-        Ok((student, found))
+    let (licence, summary) = about(&done, terms.licence)?;
+    let student = onnx::read_student(&int8)?;
+    let rule = CropRule { size_px: student.spec.size_px, ..CropRule::FERPLUS };
+    let (data, split, labels) = measured.open(rule)?;
+    let measure = |student: &Student| -> Result<Evaluation> {
+        let found = Judged::of(student, &data)?;
+        Ok(evaluate(&found.logits, &found.labels))
     };
-    let ((_, full), (student, small)) = (measure(&fp32)?, measure(&int8)?);
-    let name = out.file_name().and_then(|n| n.to_str()).unwrap_or("student").to_owned();
+    let (full, small) = (measure(&onnx::read_student(&fp32)?)?, measure(&student)?);
     let manifest = Manifest {
         format: 1,
-        version,
-        licence: "research use: trained on FER+".into(),
-        summary: "Causal student trained from scratch on FER+ stills and rendered clips".into(),
+        version: terms.version,
+        name: out.file_name().and_then(|n| n.to_str()).unwrap_or("student").to_owned(),
+        licence,
+        summary: summary.into(),
         student: student.spec.clone(),
         crop: rule,
         calibration: done.calibration,
-        metrics: Metrics {
-            split: split_name(&split.stills, split.undecided),
-            seed: done.fit.as_ref().map_or(0, |f| f.config.seed),
-            fp32: full.metrics,
-            int8: small.metrics,
-        },
+        metrics: Metrics { split, seed: done.origin.seed().unwrap_or(0), fp32: full.metrics, int8: small.metrics },
         files: BTreeMap::new(),
-        name,
     };
-    let card = card(&manifest, &done, &small);
+    let card = card(&manifest, &done, &small, labels);
     let mut files: BTreeMap<String, Vec<u8>> =
         [("student.onnx", fp32), ("student-int8.onnx", int8), ("card.md", card.into_bytes())]
             .map(|(n, b)| (n.into(), b))
             .into();
-    for format in formats {
+    for format in terms.formats {
         if let Some(name) = format.derived_file() {
             files.insert(name.into(), format.write(&student)?);
         }
     }
     Bundle::write(out, manifest.clone(), &files)?;
     Ok(manifest)
+}
+
+/// Licence and summary.
+fn about(done: &Quantized, given: Option<&str>) -> Result<(String, &'static str)> {
+    let summary = match (&done.origin.fit, &done.origin.distil) {
+        (Some(_), _) => "Causal student trained from scratch on FER+ stills and rendered clips",
+        (_, Some(_)) => "Causal student distilled from a full model",
+        _ => "Causal student quantised from a file",
+    };
+    let known = done.origin.fit.as_ref().map(|_| "research use: trained on FER+");
+    let licence = given.or(known).ok_or_else(|| {
+        Error::usage("what the student may be used for is not known: it depends on the data it was trained on")
+            .remedy("say it by --licence TEXT, which goes into the manifest and the card")
+    })?;
+    Ok((licence.to_owned(), summary))
 }
 
 fn split_name(stills: &[Still], undecided: usize) -> String {
@@ -90,35 +141,61 @@ fn row(text: &mut String, name: &str, m: &SplitMetrics) {
 
 /// How the network was trained, where the record knows.
 fn training(done: &Quantized) -> String {
-    let Some(fit) = &done.fit else { return String::new() };
+    let calibration = &done.calibration;
+    let temperatures =
+        format!("({:.3} arousal, {:.3} valence)", calibration.arousal_temperature, calibration.valence_temperature);
+    if let Some(DistilOrigin { kept, epoch }) = &done.origin.distil {
+        let (config, terms) = (&kept.config, &kept.config.terms);
+        return format!(
+            "## Training\n\nDistilled from the full model whose weights have SHA-256 {}. Seed {}, best of {} epochs by mean \
+             validation CCC: epoch {epoch}; loss {} x {}, teacher's values x {}, bins x {}, features x {}; answers up to {} frames late. Temperatures \
+             fitted on the validation split {temperatures}.\n\n",
+            kept.teacher,
+            config.run.seed,
+            config.run.epochs,
+            config.loss,
+            terms.labels,
+            terms.values,
+            terms.bins,
+            terms.features,
+            kept.most
+        );
+    }
+    let Some(fit) = &done.origin.fit else { return String::new() };
     let before = match fit.epochs_before {
         0 => String::new(),
         n => format!(" (a warm restart of a network trained for {n} epochs)"),
     };
     format!(
         "## Training\n\nSeed {}, best of {} epochs by held-out CCC: epoch {}{before}; loss 6 of SS-VAERR; {:.0} % of the training \
-         pictures held out for that choice and for the temperatures ({:.3} arousal, {:.3} valence).\n\n",
+         pictures held out for that choice and for the temperatures {temperatures}.\n\n",
         fit.config.seed,
         fit.config.epochs,
         fit.epoch,
-        100.0 * fit.config.held_out,
-        done.calibration.arousal_temperature,
-        done.calibration.valence_temperature
+        100.0 * fit.config.held_out
     )
 }
 
-fn card(manifest: &Manifest, done: &Quantized, int8: &Evaluation) -> String {
+/// Where the pictures of FER+ come from, for a student that learnt from them.
+fn origin(done: &Quantized) -> &'static str {
+    if done.origin.fit.is_none() {
+        return "";
+    }
+    " The pictures of FER2013 were gathered for a 2013 challenge and are for research; the FER+ votes are MIT. Rendered clips come \
+     from this project's own renderer."
+}
+
+fn card(manifest: &Manifest, done: &Quantized, int8: &Evaluation, labels: &str) -> String {
     let mut t = String::new();
     let s = &manifest.student;
     let _ = writeln!(
         t,
         "# {}\n\n{}. {} parameters, {:.1} million multiply-accumulates a frame, {} crops of {} px.\n\n\
-         ## Licence and data\n\n{}. The pictures of FER2013 were gathered for a 2013 challenge and are for research; the \
-         FER+ votes are MIT. Rendered clips come from this project's own renderer.\n\n\
-         Labels: {}. No person rated arousal or valence.\n\n\
+         ## Licence and data\n\n{}.{}\n\n\
+         Labels measured against: {labels}.\n\n\
          {}\
-         ## Measured\n\n{}; every picture once, concatenated, through the runtime's crop and decoding, {} steps \
-         from a zero state, reference engine. CCC after Lin with population variance. The 80 % interval should cover 0.8.\n",
+         ## Measured\n\n{}; all frames concatenated (a still after {} steps from a zero state), through the runtime's crop, int8 \
+         kernels and decoding. CCC after Lin with population variance. The 80 % interval should cover 0.8.\n",
         manifest.name,
         manifest.summary,
         s.parameters(),
@@ -126,7 +203,7 @@ fn card(manifest: &Manifest, done: &Quantized, int8: &Evaluation) -> String {
         s.ring,
         s.size_px,
         manifest.licence,
-        ferplus::LABELS,
+        origin(done),
         training(done),
         manifest.metrics.split,
         super::evaluate::STEPS
@@ -137,8 +214,8 @@ fn card(manifest: &Manifest, done: &Quantized, int8: &Evaluation) -> String {
     t.push_str("|---|---|---|---|---|---|---|---|---|---|\n");
     row(&mut t, "fp32", &manifest.metrics.fp32);
     row(&mut t, "int8", &manifest.metrics.int8);
-    t.push_str("\nReliability of `confidence` (int8): the share of pictures with both labels within 0.25.\n\n");
-    t.push_str("| mean confidence | share that held | pictures |\n|---|---|---|\n");
+    t.push_str("\nReliability of `confidence` (int8): the share of frames with both labels within 0.25.\n\n");
+    t.push_str("| mean confidence | share that held | frames |\n|---|---|---|\n");
     for b in int8.reliability.iter().filter(|b| b.n > 0) {
         let _ = writeln!(t, "| {:.3} | {:.3} | {} |", b.confidence, b.accuracy, b.n);
     }

@@ -3,6 +3,7 @@
 pub mod ablate;
 pub mod corpus;
 pub mod data;
+pub mod distil;
 pub mod evaluate;
 pub mod export;
 pub mod finetune;
@@ -17,6 +18,7 @@ pub mod pretrain;
 pub mod quantize;
 pub mod recipes;
 pub mod ridge;
+pub mod rings;
 pub mod roll;
 pub mod roll_card;
 pub mod run;

@@ -181,7 +181,8 @@ fn readings(model: &RollModel, stills: &[Still], seed: u64) -> Result<[SplitMetr
             let roll = level(&picture, rolls[i]);
             cropper.level_into(&picture, rule.square_at(face(), roll), roll, out);
         };
-        Ok(evaluate(&predict_cut(&student, &rule, stills.len(), cut)?, stills).metrics)
+        let labels: Vec<[f32; 2]> = stills.iter().map(|s| [s.arousal, s.valence]).collect();
+        Ok(evaluate(&predict_cut(&student, &rule, stills.len(), cut)?, &labels).metrics)
     };
     let estimated =
         |picture: &Gray, _: f32| RollEstimator::new(model.clone()).estimate(picture, face(), 0.0).unwrap_or(0.0);

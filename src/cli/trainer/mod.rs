@@ -43,6 +43,8 @@ enum Command {
     Pretrain(training::Pretrain),
     /// Fine-tune the full model on labelled shards.
     Finetune(training::FineTune),
+    /// Distil a fine-tuned full model into a small causal student.
+    Distil(training::Distil),
     /// Read a split of shards with a fine-tuned full model.
     Predict(training::Predict),
     /// Compare pretext tasks, or losses, over several seeds.
@@ -82,6 +84,7 @@ fn run(command: Command) -> Result<Outcome> {
         Command::Render(args) => render::run(&args, &stop),
         Command::Pretrain(args) => args.run(&stop),
         Command::Finetune(args) => args.run(&stop),
+        Command::Distil(args) => args.run(&stop),
         Command::Predict(args) => args.run(),
         Command::Ablate(args) => args.run(&stop),
         Command::Import(args) => args.run(),

@@ -1,11 +1,12 @@
 //! `vaerr-train fit` and `export`: the student from stills and rendered clips; `crop-rule` and `roll`.
 
 use super::print;
-use crate::Result;
 use crate::model::Format;
-use crate::train::export;
+use crate::train::data::record::Split;
+use crate::train::export::{self, Measured, Terms};
 use crate::train::fit::{self, FitConfig, FitPaths};
 use crate::train::roll::{self, RollConfig};
+use crate::{Error, Result};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
@@ -95,9 +96,18 @@ pub(super) struct Export {
     /// The run's folder.
     #[arg(long)]
     run: PathBuf,
-    /// FER+ validation split: folder or zip.
-    #[arg(long)]
-    valid: PathBuf,
+    /// Measure the students on this FER+ validation split, folder or zip.
+    #[arg(long, value_name = "SPLIT", required_unless_present = "data", conflicts_with = "data")]
+    valid: Option<PathBuf>,
+    /// Measure them on these shards instead.
+    #[arg(long, value_name = "SHARDS")]
+    data: Option<PathBuf>,
+    /// Split of the shards.
+    #[arg(long, value_enum, default_value = "valid")]
+    split: Split,
+    /// What the bundle may be used for, for the manifest and the card; known for a run of `fit`.
+    #[arg(long, value_name = "TEXT")]
+    licence: Option<String>,
     /// The bundle's folder, which must not exist.
     #[arg(long)]
     out: PathBuf,
@@ -111,7 +121,13 @@ pub(super) struct Export {
 
 impl Export {
     pub(super) fn run(&self) -> Result<()> {
-        let m = export::export(&self.run, &self.valid, &self.out, self.bundle_version, &self.formats)?.metrics;
+        let measured = match (&self.valid, &self.data) {
+            (Some(split), _) => Measured::Stills(split.clone()),
+            (None, Some(shards)) => Measured::Shards(shards.clone(), self.split),
+            (None, None) => return Err(Error::usage("--valid or --data is needed")),
+        };
+        let terms = Terms { version: self.bundle_version, formats: &self.formats, licence: self.licence.as_deref() };
+        let m = export::export(&self.run, &measured, &self.out, &terms)?.metrics;
         print(&format!("{}\nfp32 {:?}\nint8 {:?}\n", m.split, m.fp32, m.int8))
     }
 }

@@ -1,8 +1,9 @@
-//! `vaerr-train pretrain`, `finetune` and `predict`: the full model.
+//! `vaerr-train pretrain`, `finetune` and `predict`: the full model; `distil`: from it to a student.
 
 use super::print;
 use super::settings::Settings;
 use crate::train::data::record::Split;
+use crate::train::distil::{self, DistilConfig, DistilPaths};
 use crate::train::finetune::{self, FineTuneConfig, FineTunePaths};
 use crate::train::pretrain::{self, PretrainConfig, PretrainPaths};
 use crate::train::run::config;
@@ -111,6 +112,37 @@ impl FineTune {
         let ranks = ranks::all()?;
         let paths = FineTunePaths { shards, run, start_from: self.start_from.clone() };
         let done = finetune::finetune(&settings, &paths, self.args.resume, &*ranks, stop, true)?;
+        let score = done.best_score.unwrap_or(f64::NAN);
+        let text = format!("best epoch {} of {}: mean validation CCC {score:.4}\n", done.best_epoch, done.epochs);
+        told(&*ranks, &text)
+    }
+}
+
+/// Distils a fine-tuned full model into a small causal student.
+#[derive(clap::Args)]
+pub(super) struct Distil {
+    /// Folder of a run of `finetune`: the teacher.
+    #[arg(long, value_name = "RUN", required_unless_present = "print_config")]
+    teacher: Option<PathBuf>,
+    /// Size of the student: pico, nano or small; short for --set size=...
+    #[arg(long)]
+    size: Option<String>,
+    #[command(flatten)]
+    args: RunArgs,
+}
+
+impl Distil {
+    pub(super) fn run(&self, stop: &AtomicBool) -> Result<()> {
+        let size: Vec<String> = self.size.iter().map(|s| format!("size={s}")).collect();
+        let settings: DistilConfig = self.args.settings(&size)?;
+        if self.args.settings.print_config {
+            return print(&config::print(&settings)?);
+        }
+        let (shards, run) = self.args.folders()?;
+        let teacher = self.teacher.clone().ok_or_else(|| Error::usage("--teacher is needed"))?;
+        let ranks = ranks::all()?;
+        let paths = DistilPaths { teacher, shards, run };
+        let done = distil::distil(&settings, &paths, self.args.resume, &*ranks, stop, true)?;
         let score = done.best_score.unwrap_or(f64::NAN);
         let text = format!("best epoch {} of {}: mean validation CCC {score:.4}\n", done.best_epoch, done.epochs);
         told(&*ranks, &text)

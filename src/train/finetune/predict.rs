@@ -6,6 +6,7 @@ use crate::spec::Head;
 use crate::train::data::record::Split;
 use crate::train::full::FullNet;
 use crate::train::pretext::views::Normalise;
+use crate::train::run::Batch;
 use crate::train::shards::{Reader, Sample};
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -76,6 +77,18 @@ impl Predictor {
             predicted: arousal.into_iter().zip(valence).map(|(a, v)| [a, v]).collect(),
             labels: frames.iter().map(|t| sample.labels[*t].map(f64::from)).collect(),
         })
+    }
+
+    /// Logits `clips x T x 42` and features `clips x T x C` of a batch, each clip from its first frame to its last.
+    pub fn clips(&self, net: &FullNet, batch: &Batch) -> (Tensor<3>, Tensor<3>) {
+        let (from, to) = (batch.size_px, self.size_px);
+        let mut values = Vec::with_capacity(batch.clips * batch.frames * to * to);
+        for picture in batch.video.chunks_exact((from * from).max(1)) {
+            middle(picture, from, to, |level| values.push(self.normalise.level(level)));
+        }
+        let shape = [batch.clips, batch.frames, to, to];
+        let features = net.backbone.forward(Tensor::from_data(TensorData::new(values, shape), &self.device));
+        (net.logits(features.clone()), features)
     }
 
     /// `1 x T x C`: in chunks that overlap by what the stem sees, so that chunking changes nothing.

@@ -18,7 +18,9 @@ pub use calibrate::{Calibrate, WeightRange};
 pub use data::{Data, Judged, Sequence};
 pub use equalise::Equalise;
 pub use ptq::{PartReport, Ptq, PtqConfig, RecurrentWeights, ptq, quantize_conv_by, round_recurrent};
-pub use run::{FitOrigin, HeldOut, Method, QuantizeConfig, QuantizePaths, Quantized, Trained, quantize_run};
+pub use run::{
+    DistilOrigin, FitOrigin, HeldOut, Method, Origin, QuantizeConfig, QuantizePaths, Quantized, Trained, quantize_run,
+};
 pub use temperature::{apply_temperatures, temperatures};
 
 #[cfg(test)]

@@ -10,9 +10,10 @@ use crate::model::{Student, onnx};
 use crate::spec::{Calibration, CropRule, StudentSpec};
 use crate::train::data::ferplus;
 use crate::train::data::record::Split;
+use crate::train::distil;
 use crate::train::fit::{FitConfig, hold_out, load_net, read_progress};
 use crate::train::fold::fold;
-use crate::train::run::checkpoint::replace_file;
+use crate::train::run::checkpoint::{self, replace_file};
 use crate::train::run::ranks::Alone;
 use crate::train::shards::Reader;
 use burn::module::Module;
@@ -55,7 +56,7 @@ impl QuantizeConfig {
 /// What `quantize` reads and writes.
 #[derive(Debug, Clone, Default)]
 pub struct QuantizePaths {
-    /// Folder that gets `student.onnx`, `student-int8.onnx` and `quantized.json`; that of a run of `fit`, unless `student`
+    /// Folder that gets `student.onnx`, `student-int8.onnx` and `quantized.json`; that of a run of `fit` or `distil`, unless `student`
     /// is given.
     pub run: PathBuf,
     /// A folded fp32 student as ONNX, instead of the run's best network.
@@ -77,6 +78,28 @@ pub struct FitOrigin {
     pub epochs_before: usize,
 }
 
+/// The distillation that a student comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DistilOrigin {
+    pub kept: distil::Kept,
+    pub epoch: usize,
+}
+
+/// Where a student comes from; neither for one given as a file.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Origin {
+    pub fit: Option<FitOrigin>,
+    pub distil: Option<DistilOrigin>,
+}
+
+impl Origin {
+    /// Seed of the training, where it is known.
+    pub fn seed(&self) -> Option<u64> {
+        let fit = self.fit.as_ref().map(|f| f.config.seed);
+        fit.or(self.distil.as_ref().map(|d| d.kept.config.run.seed))
+    }
+}
+
 /// Both students on held-out data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HeldOut {
@@ -93,8 +116,7 @@ pub struct HeldOut {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Quantized {
     pub settings: QuantizeConfig,
-    /// Absent for a student given as a file.
-    pub fit: Option<FitOrigin>,
+    pub origin: Origin,
     /// Fitted here and multiplied into the head; ones for a student given as a file, which has its own in it.
     pub calibration: Calibration,
     /// Of the calibration.
@@ -120,17 +142,22 @@ impl Quantized {
 }
 
 /// The student to be quantised, and where it comes from.
-fn origin(paths: &QuantizePaths) -> Result<(Student, Option<FitOrigin>)> {
+fn origin(paths: &QuantizePaths) -> Result<(Student, Origin)> {
     if let Some(file) = &paths.student {
         let bytes = std::fs::read(file).map_err(|e| Error::input("cannot be read").at(file.display()).caused_by(e))?;
         let at = |e: Error| Error::new(e.kind(), "cannot be used").at(file.display()).caused_by(e);
-        return Ok((onnx::read_student(&bytes).map_err(at)?, None));
+        return Ok((onnx::read_student(&bytes).map_err(at)?, Origin::default()));
+    }
+    if let Some(checkpoint) = checkpoint::find(&paths.run) {
+        let epoch = checkpoint::read_progress(&checkpoint)?.best_epoch;
+        let (student, kept) = distil::best(&paths.run)?;
+        return Ok((student, Origin { distil: Some(DistilOrigin { kept, epoch }), fit: None }));
     }
     let progress = read_progress(&paths.run)?;
     let spec = StudentSpec::nano();
     let net = load_net(&paths.run.join("best.bpk"), &spec, &Device::flex())?;
     let fit = FitOrigin { epoch: progress.best_epoch, epochs_before: progress.epochs_before, config: progress.config };
-    Ok((fold(&net.valid(), &spec)?, Some(fit)))
+    Ok((fold(&net.valid(), &spec)?, Origin { fit: Some(fit), distil: None }))
 }
 
 /// What to calibrate and judge on. Of stills, those that the training held out are held out here.
@@ -167,10 +194,10 @@ pub fn quantize_run(
     show: bool,
 ) -> Result<Quantized> {
     config.validate()?;
-    let (mut student, fit) = origin(paths)?;
-    let data = data(paths, &student.spec, fit.as_ref())?;
+    let (mut student, origin) = origin(paths)?;
+    let data = data(paths, &student.spec, origin.fit.as_ref())?;
     let mut calibration = Calibration { arousal_temperature: 1.0, valence_temperature: 1.0 };
-    if fit.is_some() {
+    if origin != Origin::default() {
         let held = Judged::of(&student, &data)?;
         calibration = temperatures(&held.logits, &held.labels);
         apply_temperatures(&mut student, &calibration);
@@ -191,7 +218,7 @@ pub fn quantize_run(
     };
     let other = comparison(paths, &student.spec)?;
     let held_out = compare(other.as_ref().unwrap_or(&data), &student, &int8)?;
-    let done = Quantized { settings: config.clone(), fit, calibration, parts, trained, held_out };
+    let done = Quantized { settings: config.clone(), origin, calibration, parts, trained, held_out };
     write(&paths.run, &student, &int8, &done)?;
     Ok(done)
 }

@@ -284,7 +284,7 @@ fn split(folder: &std::path::Path, count: usize) {
 #[test]
 fn a_run_of_fit_becomes_two_graphs_a_record_and_a_bundle() {
     use crate::model::{Bundle, Format, Precision, onnx};
-    use crate::train::export::export;
+    use crate::train::export::{Measured, Terms, export};
     use crate::train::fit::{FitConfig, FitPaths, fit};
     let dir = tempfile::tempdir().unwrap();
     let [pictures, run, out] = ["pictures", "run", "out"].map(|n| dir.path().join(n));
@@ -303,7 +303,7 @@ fn a_run_of_fit_becomes_two_graphs_a_record_and_a_bundle() {
     let paths = QuantizePaths { run: run.clone(), stills: Some(pictures.clone()), ..QuantizePaths::default() };
     let settings = QuantizeConfig { ptq: PtqConfig { rings: 6, ..PtqConfig::default() }, ..QuantizeConfig::default() };
     let done = quantize_run(&settings, &paths, false, &NEVER, false).unwrap();
-    assert_eq!(done.fit.as_ref().map(|f| (&f.config, f.epoch)), Some((&config, 1)));
+    assert_eq!(done.origin.fit.as_ref().map(|f| (&f.config, f.epoch)), Some((&config, 1)));
     assert_ne!(done.calibration.arousal_temperature, 1.0);
     assert!(done.held_out.rms_difference > 0.0 && done.held_out.rms_difference < 0.05, "{done:?}");
     let text = std::fs::read_to_string(run.join(Quantized::FILE)).unwrap();
@@ -316,10 +316,16 @@ fn a_run_of_fit_becomes_two_graphs_a_record_and_a_bundle() {
         QuantizePaths { run: dir.path().join("again"), student: Some(run.join("student.onnx")), ..paths.clone() };
     let same = quantize_run(&settings, &again, false, &NEVER, false).unwrap();
     // A student given as a file has its temperatures in its head, and goes out as it came.
-    assert_eq!((same.fit, same.calibration.valence_temperature), (None, 1.0));
+    assert_eq!((same.origin.fit, same.calibration.valence_temperature), (None, 1.0));
     assert_eq!(graph("../again/student.onnx"), full);
 
-    let manifest = export(&run, &pictures, &out, 3, &Format::ALL).unwrap();
+    let manifest = export(
+        &run,
+        &Measured::Stills(pictures.clone()),
+        &out,
+        &Terms { version: 3, formats: &Format::ALL, licence: None },
+    )
+    .unwrap();
     let bundle = Bundle::load(&out).unwrap();
     assert_eq!((bundle.manifest().version, bundle.manifest().metrics.seed, &manifest.student), (3, 1, &whole.spec));
     assert_eq!(bundle.student(Precision::Int8).unwrap(), whole);

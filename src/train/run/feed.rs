@@ -106,6 +106,16 @@ impl ClipFeed {
         Ok(Self { reader: Arc::new(reader), config: config.clone(), batch, seed, fps, batches })
     }
 
+    /// Frames a second.
+    pub fn fps(&self) -> f64 {
+        self.fps
+    }
+
+    /// Frames of a clip.
+    pub fn frames(&self) -> usize {
+        self.config.frames(self.fps)
+    }
+
     /// The samples as filtered.
     pub fn reader(&self) -> &Reader {
         &self.reader

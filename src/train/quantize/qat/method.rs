@@ -2,14 +2,12 @@
 
 use super::net::QatNet;
 use crate::error::{Error, Result};
-use crate::frame::Gray;
-use crate::preprocess::Cropper;
 use crate::render::Rng;
 use crate::spec::{CropRule, StudentSpec};
 use crate::train::data::augment::Augment;
 use crate::train::full::Backbone;
 use crate::train::loss::{Bins, Recipe, Targets};
-use crate::train::quantize::Sequence;
+use crate::train::rings::rings;
 use crate::train::run::{At, Batch, Loss, Method};
 use burn::tensor::Tensor;
 use std::path::Path;
@@ -72,28 +70,6 @@ pub struct Qat<O> {
 }
 
 impl<O> Qat<O> {
-    /// Rings of every frame of every clip.
-    fn rings(&self, batch: &Batch, rng: &mut Rng) -> Vec<u8> {
-        let (px, size) = (batch.size_px, self.spec.size_px);
-        let mut cropper = Cropper::for_rule(&self.rule);
-        let mut rings = Vec::new();
-        for clip in batch.video.chunks_exact(batch.frames * px * px) {
-            let view = self.augment.map(|a| a.draw(size, rng));
-            let mut crops = vec![0; batch.frames * size * size];
-            for (frame, crop) in clip.chunks_exact(px * px).zip(crops.chunks_exact_mut(size * size)) {
-                let picture = Gray { width: px, height: px, data: frame.to_vec() };
-                let whole = [0.0, 0.0, px as f32];
-                match &view {
-                    Some(view) => view.apply(&picture, whole, size, rng, crop),
-                    None => cropper.crop_into(&picture, whole, crop),
-                }
-            }
-            let sequence = Sequence { crops, ..Sequence::default() };
-            (0..batch.frames).for_each(|t| sequence.ring_into(t, &self.spec, &mut rings));
-        }
-        rings
-    }
-
     /// The network on a batch, from a zero state.
     ///
     /// # Errors
@@ -103,7 +79,8 @@ impl<O> Qat<O> {
         if clips * frames == 0 {
             return Err(Error::input("the batch has no frame"));
         }
-        let features = net.features(&self.spec, &self.rings(batch, rng), self.learn_scales)?;
+        let rings = rings(batch, &self.spec, &self.rule, self.augment, rng);
+        let features = net.features(&self.spec, &rings, self.learn_scales)?;
         let width = self.spec.features();
         let projected = net.gru.project(features.clone()).reshape([clips, frames, 3 * self.spec.hidden]);
         let mut h = Tensor::zeros([clips, self.spec.hidden], &features.device());

@@ -1,0 +1,247 @@
+//! Distillation as a [`Method`]: what labels say, what the teacher says, and how late the student may say it.
+
+use super::config::{DistilConfig, LagMode};
+use super::net::{Answers, Pupil};
+use super::terms::{self, Lesson, Pairs};
+use crate::error::{Error, Result};
+use crate::render::Rng;
+use crate::spec::{CropRule, StudentSpec};
+use crate::train::data::augment::Augment;
+use crate::train::finetune::Predictor;
+use crate::train::full::{Backbone, FullNet};
+use crate::train::loss::{Bins, Recipe, Targets};
+use crate::train::quantize::float::real;
+use crate::train::rings::rings;
+use crate::train::run::{At, Batch, Loss, Method};
+use burn::tensor::{Device, Tensor, TensorData};
+use std::path::Path;
+
+/// Share of an older step's mismatch that is kept at each new one when the shift is searched.
+const MEMORY: f64 = 0.98;
+
+/// Where the mismatch of every shift is kept.
+const SHIFTS: &str = "shifts.json";
+
+/// Distillation of one teacher into one student.
+pub struct Distil {
+    pub config: DistilConfig,
+    pub recipe: Recipe,
+    pub spec: StudentSpec,
+    pub rule: CropRule,
+    /// In inference mode, without gradients.
+    pub teacher: FullNet,
+    pub reader: Predictor,
+    /// Frames of the longest shift.
+    pub most: usize,
+    /// With gradients.
+    pub device: Device,
+    /// Running mismatch of every shift; empty before the first step.
+    pub mismatch: Vec<f64>,
+}
+
+impl Distil {
+    /// The student's outputs for views of `batch`.
+    fn answers(&self, net: &Pupil, batch: &Batch, rng: &mut Rng) -> Answers {
+        let augment = self.config.augment.then(Augment::default);
+        let bytes = rings(batch, &self.spec, &self.rule, augment, rng);
+        let shape = [batch.clips * batch.frames, self.spec.ring, self.spec.size_px, self.spec.size_px];
+        let rings = Tensor::from_data(TensorData::new(real(&bytes, &self.spec), shape), &self.device);
+        net.student.answers(rings, batch.clips)
+    }
+
+    /// The teacher's outputs for `batch` as it is: it sees both what comes before a frame and what comes after.
+    fn lesson(&self, batch: &Batch) -> Lesson {
+        let area = batch.size_px * batch.size_px;
+        let (logits, features) = self.reader.clips(&self.teacher, batch);
+        let here = |t: Tensor<3>| Tensor::from_data(t.into_data(), &self.device);
+        Lesson {
+            logits: here(logits),
+            features: here(features),
+            seen: batch.video.chunks_exact(area).map(|frame| frame.iter().any(|v| *v > 0)).collect(),
+        }
+    }
+
+    /// The weighted loss against labels, if there are any.
+    fn labels(&self, answers: &Answers, batch: &Batch, loss: &mut Sum) -> Result<()> {
+        let weight = self.config.terms.labels;
+        if weight == 0.0 || batch.labels.iter().flatten().all(|v| v.is_nan()) {
+            return Ok(());
+        }
+        let [clips, frames, heads] = answers.logits.dims();
+        let targets = Targets::new(&batch.labels, &[Bins::Equal, Bins::Equal], &self.device)?;
+        let losses = self.recipe.loss(&answers.logits.clone().reshape([clips * frames, heads]), &targets)?;
+        loss.add("labels", weight, losses.total);
+        Ok(())
+    }
+
+    /// The terms of values and bins at a shift.
+    fn told(&self, answers: &Answers, lesson: &Lesson, pairs: &Pairs) -> Sum {
+        let t = self.config.terms;
+        let mut sum = Sum::default();
+        if t.values > 0.0 {
+            sum.add("teacher_values", t.values, terms::values(answers, lesson, pairs));
+        }
+        if t.bins > 0.0 {
+            sum.add("teacher_bins", t.bins, terms::bins(answers, lesson, pairs, t.temperature));
+        }
+        sum
+    }
+
+    /// The teacher's terms alone.
+    ///
+    /// # Errors
+    /// If no frame shows a face.
+    #[cfg(test)]
+    pub(super) fn teach(&mut self, net: &Pupil, answers: &Answers, lesson: &Lesson) -> Result<Loss> {
+        let mut sum = Sum::default();
+        self.taught(net, answers, lesson, &mut sum)?;
+        sum.done()
+    }
+
+    /// Adds the teacher's terms: over the mixture of all shifts, or at the one that has matched best so far.
+    fn taught(&mut self, net: &Pupil, answers: &Answers, lesson: &Lesson, loss: &mut Sum) -> Result<()> {
+        let pairs = |shift| Pairs::new(lesson, shift, self.most);
+        let Some(all) = (0..=self.most).map(pairs).collect::<Option<Vec<Pairs>>>() else { return Ok(()) };
+        let told: Vec<Sum> = all.iter().map(|pairs| self.told(answers, lesson, pairs)).collect();
+        if self.config.terms.features > 0.0 {
+            // Features are of the frame that is seen, not of the answer.
+            let term = terms::features(answers, lesson, &all[0], net.projection.val());
+            loss.add("teacher_features", self.config.terms.features, term);
+        }
+        if told[0].total.is_none() {
+            return Ok(());
+        }
+        if self.config.lag.mode == LagMode::Learned {
+            let shares = net.shares();
+            for (k, sum) in told.into_iter().enumerate() {
+                loss.merge(sum, Some(shares.clone().narrow(0, k, 1)));
+            }
+            loss.figures.push(("lag_frames", expected(&shares)?));
+            return Ok(());
+        }
+        let now = told.iter().map(Sum::value).collect::<Result<Vec<f64>>>()?;
+        if self.mismatch.is_empty() {
+            self.mismatch.clone_from(&now);
+        }
+        self.mismatch.iter_mut().zip(now).for_each(|(kept, new)| *kept = MEMORY * *kept + (1.0 - MEMORY) * new);
+        let best = self.shift();
+        loss.figures.push(("lag_frames", best as f64));
+        if let Some(sum) = told.into_iter().nth(best) {
+            loss.merge(sum, None);
+        }
+        Ok(())
+    }
+
+    /// The shift that has matched best so far; of equals the shortest.
+    pub fn shift(&self) -> usize {
+        let least = |best: usize, k: usize| if self.mismatch[k] < self.mismatch[best] { k } else { best };
+        (1..self.mismatch.len()).fold(0, least)
+    }
+}
+
+/// Mean shift in frames by its shares.
+fn expected(shares: &Tensor<1>) -> Result<f64> {
+    let shares: Vec<f32> = shares
+        .clone()
+        .into_data()
+        .try_to_vec()
+        .map_err(|e| Error::device(format!("the shifts cannot be read: {e:?}")))?;
+    Ok(shares.iter().enumerate().map(|(k, s)| k as f64 * f64::from(*s)).sum())
+}
+
+/// A weighted sum of terms and what they are.
+#[derive(Default)]
+struct Sum {
+    total: Option<Tensor<1>>,
+    terms: Vec<(&'static str, Tensor<1>)>,
+    figures: Vec<(&'static str, f64)>,
+}
+
+impl Sum {
+    fn add(&mut self, name: &'static str, weight: f64, term: Tensor<1>) {
+        let weighted = term.clone() * weight;
+        self.total = Some(match self.total.take() {
+            Some(total) => total + weighted,
+            None => weighted,
+        });
+        self.terms.push((name, term));
+    }
+
+    /// Adds `other`, of which `share` counts.
+    fn merge(&mut self, other: Self, share: Option<Tensor<1>>) {
+        let scaled = |t: Tensor<1>| match &share {
+            Some(share) => t * share.clone(),
+            None => t,
+        };
+        let more = other.total.map(scaled);
+        self.total = match (self.total.take(), more) {
+            (Some(a), Some(b)) => Some(a + b),
+            (a, b) => a.or(b),
+        };
+        for (name, term) in other.terms {
+            let term = scaled(term);
+            match self.terms.iter_mut().find(|(n, _)| *n == name) {
+                Some((_, known)) => *known = known.clone() + term,
+                None => self.terms.push((name, term)),
+            }
+        }
+    }
+
+    fn value(&self) -> Result<f64> {
+        let total = self.total.as_ref().map_or(0.0, |t| f64::from(t.clone().into_scalar::<f32>()));
+        Ok(total)
+    }
+
+    fn done(self) -> Result<Loss> {
+        let total = self.total.ok_or_else(|| {
+            Error::input("no frame of the batch teaches anything")
+                .remedy("leave out recordings without faces, or weigh terms.values or terms.bins above 0")
+        })?;
+        let mut figures = self.figures;
+        for (name, term) in self.terms {
+            figures.push((name, f64::from(term.into_scalar::<f32>())));
+        }
+        Ok(Loss { total, terms: figures })
+    }
+}
+
+impl Method for Distil {
+    type Net = Pupil;
+
+    fn loss(&mut self, net: &Pupil, batch: &Batch, _at: At, rng: &mut Rng) -> Result<Loss> {
+        let answers = self.answers(net, batch, rng);
+        let mut sum = Sum::default();
+        self.labels(&answers, batch, &mut sum)?;
+        let t = self.config.terms;
+        if t.values + t.bins + t.features > 0.0 {
+            let lesson = self.lesson(batch);
+            self.taught(net, &answers, &lesson, &mut sum)?;
+        }
+        sum.done()
+    }
+
+    fn after_step(&mut self, _net: &Pupil, _at: At) {}
+
+    fn save(&self, folder: &Path) -> Result<()> {
+        let text = serde_json::to_vec(&self.mismatch).map_err(|e| Error::io("cannot keep the shifts").caused_by(e))?;
+        Ok(std::fs::write(folder.join(SHIFTS), text)?)
+    }
+
+    fn load(&mut self, folder: &Path) -> Result<()> {
+        let path = folder.join(SHIFTS);
+        let text = std::fs::read(&path).map_err(|e| Error::input("cannot be read").at(path.display()).caused_by(e))?;
+        let kept: Vec<f64> =
+            serde_json::from_slice(&text).map_err(|e| Error::input("is malformed").at(path.display()).caused_by(e))?;
+        if !(kept.is_empty() || kept.len() == self.most + 1) {
+            return Err(
+                Error::input(format!("holds {} shifts, expected {}", kept.len(), self.most + 1)).at(path.display())
+            );
+        }
+        self.mismatch = kept;
+        Ok(())
+    }
+
+    fn backbone<'a>(&self, _net: &'a Pupil) -> Option<&'a Backbone> {
+        None
+    }
+}

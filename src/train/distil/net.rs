@@ -1,0 +1,61 @@
+//! The student in training: with a projection of its features, and the weights of shifts in time.
+
+use crate::render::Rng;
+use crate::spec::StudentSpec;
+use crate::train::net::{StudentNet, uniform};
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor, activation};
+
+/// What the optimiser moves.
+#[derive(Module, Debug)]
+pub struct Pupil {
+    pub student: StudentNet,
+    /// `student features x teacher features`.
+    pub projection: Param<Tensor<2>>,
+    /// Logits of the shifts 0, 1, .. frames; even at the start.
+    pub shifts: Param<Tensor<1>>,
+}
+
+/// A student's outputs for clips.
+pub struct Answers {
+    /// `clips x frames x 42`.
+    pub logits: Tensor<3>,
+    /// `clips x frames x features`.
+    pub features: Tensor<3>,
+}
+
+impl Pupil {
+    /// A fresh student of `spec` below a teacher with `taught` features, whose answers may come up to `most` frames late.
+    pub fn new(spec: &StudentSpec, taught: usize, most: usize, seed: u64, device: &Device) -> Self {
+        let rng = &mut Rng::new(seed, 1 << 49);
+        let limit = (6.0 / (spec.features() + taught) as f64).sqrt();
+        Self {
+            student: StudentNet::new(spec, seed, device),
+            projection: uniform([spec.features(), taught], limit, rng, device),
+            shifts: Param::from_tensor(Tensor::zeros([most + 1], device)),
+        }
+    }
+
+    /// Shares of the shifts, summing to 1.
+    pub fn shares(&self) -> Tensor<1> {
+        activation::softmax(self.shifts.val(), 0)
+    }
+}
+
+impl StudentNet {
+    /// Clips from a zero state. `rings` are in real units, `clips * frames x ring x size x size`, clip by clip.
+    pub fn answers(&self, rings: Tensor<4>, clips: usize) -> Answers {
+        let features = self.features(rings);
+        let [rows, width] = features.dims();
+        let frames = rows / clips;
+        let hidden = self.gru.hidden;
+        let projected = self.gru.project(features.clone()).reshape([clips, frames, 3 * hidden]);
+        let mut h = Tensor::zeros([clips, hidden], &features.device());
+        let mut logits: Vec<Tensor<3>> = Vec::with_capacity(frames);
+        for t in 0..frames {
+            h = self.gru.step(projected.clone().narrow(1, t, 1).squeeze_dim(1), h);
+            logits.push(self.logits(h.clone()).unsqueeze_dim(1));
+        }
+        Answers { logits: Tensor::cat(logits, 1), features: features.reshape([clips, frames, width]) }
+    }
+}

@@ -1,0 +1,75 @@
+//! From a teacher to a student that runs: distil, quantise, export, verify.
+
+use super::{corpus, finetune, metrics, refuse, succeed, trainer};
+use std::path::Path;
+use std::process::Command;
+use vaerr::model::{Bundle, Precision};
+use vaerr::spec::{Certificate, StudentSpec};
+
+fn distil(teacher: &Path, run: &Path, more: &[&str]) -> Command {
+    let mut c = trainer(&["distil", "--size", "pico"]);
+    c.arg("--teacher").arg(teacher).arg("--shards").arg(corpus()).arg("--run").arg(run);
+    c.args(["--set", "clips.seconds=1", "--set", "run.batch=2", "--epochs", "2"]).args(more);
+    c
+}
+
+#[test]
+fn a_distilled_student_is_quantised_exported_and_verified_against_its_teacher() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    succeed(&mut finetune(&at("teacher"), &[]));
+    succeed(&mut distil(&at("teacher"), &at("student"), &[]));
+    let lines = metrics(&at("student"));
+    assert!(
+        ["labels", "teacher_values", "teacher_bins", "teacher_features", "lag_frames"]
+            .iter()
+            .all(|t| lines[0].get(format!("train/{t}")).is_some_and(serde_json::Value::is_f64)),
+        "{}",
+        lines[0]
+    );
+    assert!(lines.last().unwrap()["epoch/valid_ccc_valence"].is_f64());
+    // A run that is done resumes to the same, and not with other settings or another teacher.
+    let best = || std::fs::read(at("student").join("best.bpk")).unwrap();
+    let before = best();
+    succeed(&mut distil(&at("teacher"), &at("student"), &["--resume"]));
+    assert!(best() == before);
+    let told = refuse(&mut distil(&at("teacher"), &at("student"), &["--resume", "--set", "terms.values=0.1"]));
+    assert!(told.contains("values"), "{told}");
+
+    let run = at("student");
+    let student = run.to_str().unwrap();
+    let shards = corpus().to_str().unwrap();
+    succeed(&mut trainer(&["quantize", "--run", student, "--data", shards]));
+    let out = at("vaerr-pico");
+    let export = ["export", "--run", student, "--data", shards, "--out", out.to_str().unwrap()];
+    let told = refuse(&mut trainer(&export));
+    assert!(told.contains("--licence"), "{told}");
+    succeed(trainer(&export).args(["--licence", "tests alone", "--bundle-version", "4"]));
+    let bundle = Bundle::load(&out).unwrap();
+    assert_eq!((bundle.manifest().student.clone(), bundle.manifest().version), (StudentSpec::pico(), 4));
+    assert!(bundle.student(Precision::Int8).is_ok());
+    let card = String::from_utf8(bundle.file("card.md").unwrap().to_vec()).unwrap();
+    assert!(card.contains("Distilled from the full model") && card.contains("tests alone"), "{card}");
+
+    let mut verify = trainer(&["verify", "--data", shards, "--set", "engine_frames=4", "--set", "rounds=100"]);
+    verify.arg("--teacher").arg(at("teacher")).arg("--student").arg(&out);
+    assert!(matches!(verify.output().unwrap().status.code(), Some(0 | 1)));
+    let certificate = Certificate::parse(&std::fs::read(out.join("certificate.json")).unwrap()).unwrap();
+    assert!(certificate.gates.iter().any(|g| g.name == "engine/simd/int8" && g.value == Some(0.0)));
+}
+
+#[test]
+fn teachers_that_cannot_teach_are_refused_with_a_remedy() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let told = refuse(&mut distil(&at("nowhere"), &at("run"), &[]));
+    assert!(told.contains("vaerr-train finetune"), "{told}");
+    succeed(finetune(&at("skips"), &["clips.every=2"]).args(["--epochs", "1"]));
+    let told = refuse(&mut distil(&at("skips"), &at("run"), &[]));
+    assert!(told.contains("one frame of every 2"), "{told}");
+    succeed(finetune(&at("clusters"), &["loss=9"]).args(["--epochs", "1"]));
+    let told = refuse(&mut distil(&at("clusters"), &at("run"), &[]));
+    assert!(told.contains("terms.bins=0"), "{told}");
+    let told = refuse(&mut distil(&at("clusters"), &at("run"), &["--set", "lag.most_s=1.5", "--set", "terms.bins=0"]));
+    assert!(told.contains("clips.seconds"), "{told}");
+}
