@@ -11,6 +11,7 @@ pub mod fit;
 pub mod fold;
 pub mod full;
 pub mod loss;
+pub mod memory;
 pub mod net;
 pub mod prepare;
 pub mod pretext;

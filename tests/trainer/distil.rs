@@ -60,6 +60,24 @@ fn a_distilled_student_is_quantised_exported_and_verified_against_its_teacher() 
 }
 
 #[test]
+fn the_terms_of_distillation_are_compared_in_one_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    succeed(&mut finetune(&at("teacher"), &[]));
+    let mut ablate = trainer(&["ablate", "distil", "--seeds", "1,2"]);
+    ablate.arg("--shards").arg(corpus()).arg("--out").arg(at("out"));
+    for set in ["size=pico", "clips.seconds=1", "clips.per_sample=1", "run.batch=2", "run.epochs=1"] {
+        ablate.args(["--set", &format!("distil.{set}")]);
+    }
+    assert!(refuse(&mut ablate).contains("--teacher"));
+    let table = succeed(ablate.arg("--teacher").arg(at("teacher")));
+    for row in ["labels", "values", "values-bins", "all", "all-searched-lag", "all-learned-lag", "teacher-alone"] {
+        assert!(table.contains(&format!("| {row} |")), "{row}: {table}");
+    }
+    assert!(!table.contains("Not finished") && at("out").join("distil/ccc.svg").exists(), "{table}");
+}
+
+#[test]
 fn teachers_that_cannot_teach_are_refused_with_a_remedy() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);

@@ -1,4 +1,4 @@
-//! `vaerr-train ablate`: the paper's two analyses.
+//! `vaerr-train ablate`: the paper's two analyses, and that of distillation.
 
 use super::datasets::SetArgs;
 use super::print;
@@ -28,9 +28,12 @@ enum Scale {
 /// Stopped at any moment, the same command goes on.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// pretext, loss, or both.
-    #[arg(value_parser = ["pretext", "loss", "both"])]
+    /// pretext, loss, or both; or distil, the terms of distilling --teacher.
+    #[arg(value_parser = ["pretext", "loss", "both", "distil"])]
     analysis: String,
+    /// Folder of a run of `finetune`, for distil.
+    #[arg(long, value_name = "RUN", required_if_eq("analysis", "distil"))]
+    teacher: Option<PathBuf>,
     /// Folder of the analyses.
     #[arg(long, required_unless_present = "print_config")]
     out: Option<PathBuf>,
@@ -75,11 +78,12 @@ impl Args {
             return print(&config::print(&settings)?);
         }
         let out = self.out.as_deref().ok_or_else(|| Error::usage("--out is needed"))?;
-        let paths = self.paths(out, &settings, stop)?;
+        let paths = AblatePaths { teacher: self.teacher.clone(), ..self.paths(out, &settings, stop)? };
         let jobs = self.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         let analyses: &[Analysis] = match &self.analysis[..] {
             "pretext" => &[Analysis::Pretext],
             "loss" => &[Analysis::Loss],
+            "distil" => &[Analysis::Distil],
             _ => &[Analysis::Pretext, Analysis::Loss],
         };
         for analysis in analyses {
@@ -108,11 +112,18 @@ impl Args {
             };
             let shards = out.join("shards");
             prepare::prepare(&self.set_args.open(name, folder)?, &config, &shards, stop)?;
-            return Ok(AblatePaths { shards, out: out.into(), data: name.clone(), labels: self.labels.clone() });
+            return Ok(AblatePaths {
+                shards,
+                teacher: None,
+                out: out.into(),
+                data: name.clone(),
+                labels: self.labels.clone(),
+            });
         }
         if let Some(shards) = &self.shards {
             let data = shards.file_name().map_or_else(|| shards.display().to_string(), |n| n.to_string_lossy().into());
-            return Ok(AblatePaths { shards: shards.clone(), out: out.into(), data, labels: self.labels.clone() });
+            let (shards, labels) = (shards.clone(), self.labels.clone());
+            return Ok(AblatePaths { shards, teacher: None, out: out.into(), data, labels });
         }
         let corpus: CorpusConfig = recipes::small_corpus()?;
         let shards = out.join("corpus");
@@ -122,6 +133,7 @@ impl Args {
         }
         Ok(AblatePaths {
             shards,
+            teacher: None,
             out: out.into(),
             data: format!("{} rendered people, split by person", corpus.subjects),
             labels: "the affect that moved the rendered faces; figures say how well a network reads the renderer, not people".into(),

@@ -99,6 +99,7 @@ fn run(command: Command) -> Result<Outcome> {
 
 /// The whole program.
 pub fn main() -> ExitCode {
+    crate::train::memory::keep();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
     match run(Command::parse()) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,

@@ -4,6 +4,7 @@
 //! from whichever cells there are.
 
 pub mod cell;
+mod distil;
 pub mod plot;
 pub mod run;
 pub mod summary;

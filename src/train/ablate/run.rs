@@ -1,8 +1,9 @@
-//! The two analyses of the paper: pretext tasks by ways of fine-tuning, and losses.
+//! The two analyses of the paper, pretext tasks by ways of fine-tuning and losses; and one of ours, the terms of distillation.
 
-use super::{About, Cell, CurvePoint, Grid, report};
+use super::{About, Cell, CurvePoint, Grid, distil, report};
 use crate::error::{Error, ErrorKind, Result};
 use crate::train::data::record::Split;
+use crate::train::distil::{DistilConfig, DistilPaths};
 use crate::train::finetune::{self, FineTuneConfig, FineTunePaths};
 use crate::train::full::FineTune;
 use crate::train::pretext::PRETEXTS;
@@ -17,16 +18,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Which of the two.
+/// Which of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Analysis {
     /// None, LiRA, BYOL and DINO, each fine-tuned in every way.
     Pretext,
     /// The ten losses, from scratch.
     Loss,
+    /// The terms of distillation, for students of one teacher.
+    Distil,
 }
 
-/// Settings of both analyses.
+/// Settings of all analyses.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AblateConfig {
@@ -46,6 +49,8 @@ pub struct AblateConfig {
     pub pretrain: PretrainConfig,
     /// Of every fine-tuning; `mode`, `loss`, `clips.subjects` and `run.seed` are set by the analysis.
     pub finetune: FineTuneConfig,
+    /// Of every distillation; `terms`, `lag.mode` and `run.seed` are set by the analysis.
+    pub distil: DistilConfig,
     /// Settings of each task.
     pub task_settings: BTreeMap<String, toml::Table>,
 }
@@ -62,6 +67,7 @@ impl Default for AblateConfig {
             loss_epochs: 0,
             pretrain: PretrainConfig::default(),
             finetune: FineTuneConfig::default(),
+            distil: DistilConfig::default(),
             task_settings: BTreeMap::new(),
         }
     }
@@ -71,7 +77,9 @@ impl Default for AblateConfig {
 #[derive(Debug, Clone)]
 pub struct AblatePaths {
     pub shards: PathBuf,
-    /// Folder of both analyses; each has its table and plots in a folder of its own.
+    /// Folder of a run of `finetune`, for [`Analysis::Distil`].
+    pub teacher: Option<PathBuf>,
+    /// Folder of all analyses; each has its table and plots in a folder of its own.
     pub out: PathBuf,
     /// What the data is and who labelled it, for the tables.
     pub data: String,
@@ -86,6 +94,8 @@ struct Job {
     task: Option<String>,
     mode: FineTune,
     loss: String,
+    /// Of [`Analysis::Distil`].
+    distil: Option<DistilConfig>,
 }
 
 /// The work of an analysis.
@@ -110,6 +120,7 @@ impl Work<'_> {
         self.paths.out.join(match self.analysis {
             Analysis::Pretext => "pretext",
             Analysis::Loss => "loss",
+            Analysis::Distil => "distil",
         })
     }
 
@@ -121,8 +132,13 @@ impl Work<'_> {
             task: task.cloned(),
             mode,
             loss: loss.to_owned(),
+            distil: None,
         };
         match self.analysis {
+            Analysis::Distil => {
+                let rows = distil::variants(&self.config.distil).into_iter();
+                rows.map(|(n, d)| Job { distil: Some(d), ..job(n.into(), None, FineTune::Full, "") }).collect()
+            }
             Analysis::Loss => {
                 // A row's name takes no `=` or `,`.
                 let name = |loss: &str| format!("loss-{}", loss.replace('=', "").replace(',', "_"));
@@ -146,6 +162,7 @@ impl Work<'_> {
         let (title, subjects) = match self.analysis {
             Analysis::Pretext => ("Pretext tasks and ways of fine-tuning", self.config.pretext_subjects),
             Analysis::Loss => ("Losses of fine-tuning, from scratch", self.config.loss_subjects),
+            Analysis::Distil => ("Terms of distillation", self.config.distil.clips.subjects),
         };
         Ok(About {
             title: title.into(),
@@ -174,17 +191,41 @@ impl Work<'_> {
         pretrain::pretrain(&config, &paths, true, &Alone, self.stop, false).map(drop)
     }
 
+    fn distil(&self, job: &Job, config: &DistilConfig) -> Result<Cell> {
+        let mut config = config.clone();
+        config.run.seed = job.seed;
+        let teacher = self.paths.teacher.clone();
+        let teacher = teacher.ok_or_else(|| Error::usage("the analysis of distillation needs a teacher"))?;
+        let run = self.run_of(job);
+        let paths = DistilPaths { teacher, shards: self.paths.shards.clone(), run: run.clone() };
+        crate::train::distil::distil(&config, &paths, true, &Alone, self.stop, false)?;
+        let videos = distil::predictions(&run, &self.paths.shards, self.split)?;
+        Ok(Cell { row: job.row.clone(), seed: job.seed, curve: curve(&run)?, videos })
+    }
+
+    fn run_of(&self, job: &Job) -> PathBuf {
+        self.folder().join("runs").join(format!("{}.{}", job.row, job.seed))
+    }
+
+    /// Trains one network and reads the split with it.
+    fn network(&self, job: &Job) -> Result<Cell> {
+        match &job.distil {
+            Some(config) => self.distil(job, config),
+            None => self.finetune(job),
+        }
+    }
+
     fn finetune(&self, job: &Job) -> Result<Cell> {
         let mut config = self.config.finetune.clone();
         (config.mode, config.loss, config.run.seed) = (job.mode, job.loss.clone(), job.seed);
         config.clips.subjects = match self.analysis {
             Analysis::Pretext => self.config.pretext_subjects,
-            Analysis::Loss => self.config.loss_subjects,
+            _ => self.config.loss_subjects,
         };
         if self.analysis == Analysis::Loss && self.config.loss_epochs > 0 {
             config.run.epochs = self.config.loss_epochs;
         }
-        let run = self.folder().join("runs").join(format!("{}.{}", job.row, job.seed));
+        let run = self.run_of(job);
         let start_from = job.task.as_ref().map(|t| self.pretraining(t, job.seed).join(BACKBONE));
         let paths = FineTunePaths { shards: self.paths.shards.clone(), run: run.clone(), start_from };
         finetune::finetune(&config, &paths, true, &Alone, self.stop, false)?;
@@ -287,7 +328,7 @@ pub fn ablate(
     })?;
     let reporting = Mutex::new(());
     in_parallel(missing, jobs, stop, |job| {
-        let cell = work.finetune(job)?;
+        let cell = work.network(job)?;
         let _one_at_a_time = reporting.lock();
         grid.put(&cell)?;
         report(&grid)?;

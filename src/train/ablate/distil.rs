@@ -1,0 +1,62 @@
+//! What each term of distillation brings.
+
+use super::VideoResult;
+use crate::error::Result;
+use crate::session::decode;
+use crate::spec::CropRule;
+use crate::train::data::record::Split;
+use crate::train::distil::{self, DistilConfig, LagMode, Terms};
+use crate::train::quantize::Data;
+use crate::train::quantize::data::Predictor;
+use crate::train::shards::Reader;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Rows of the analysis: from labels alone, term by term, to all of `base`, then its alignments in time, then no labels.
+pub(super) fn variants(base: &DistilConfig) -> Vec<(&'static str, DistilConfig)> {
+    let of = |terms: Terms, mode: LagMode| {
+        let mut config = base.clone();
+        (config.terms, config.lag.mode) = (terms, mode);
+        config
+    };
+    let all = base.terms;
+    let labels = Terms { values: 0.0, bins: 0.0, features: 0.0, ..all };
+    vec![
+        ("labels", of(labels, LagMode::None)),
+        ("values", of(Terms { values: all.values, ..labels }, LagMode::None)),
+        ("values-bins", of(Terms { features: 0.0, ..all }, LagMode::None)),
+        ("all", of(all, LagMode::None)),
+        ("all-searched-lag", of(all, LagMode::Searched)),
+        ("all-learned-lag", of(all, LagMode::Learned)),
+        ("teacher-alone", of(Terms { labels: 0.0, ..all }, LagMode::None)),
+    ]
+}
+
+/// Predictions of a run's best student, in fp32, for every recording of `split`.
+///
+/// # Errors
+/// A run without a finished epoch, or shards that cannot be read.
+pub(super) fn predictions(run: &Path, shards: &Path, split: Split) -> Result<Vec<VideoResult>> {
+    let (student, _) = distil::best(run)?;
+    let reader = Reader::open(shards)?;
+    let about: BTreeMap<String, (String, f64)> =
+        reader.metas(split)?.into_iter().map(|m| (m.video.clone(), (m.person().to_owned(), m.fps))).collect();
+    let rule = CropRule { size_px: student.spec.size_px, ..CropRule::FERPLUS };
+    let data = Data::Shards { rule, reader, held: split };
+    let predictor = Predictor::new(&student)?;
+    let mut all = Vec::new();
+    for chunk in data.held() {
+        let chunk = chunk?;
+        for (sequence, logits) in chunk.iter().zip(predictor.logits(&chunk)?) {
+            let (subject, fps) = about.get(&sequence.video).cloned().unzip();
+            all.push(VideoResult {
+                video: sequence.video.clone(),
+                subject,
+                fps: fps.unwrap_or(25.0),
+                predicted: logits.iter().map(|l| decode(l).values.map(f64::from)).collect(),
+                labels: sequence.labels.iter().map(|l| l.map(f64::from)).collect(),
+            });
+        }
+    }
+    Ok(all)
+}
