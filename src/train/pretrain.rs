@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::train::data::record::Split;
+use crate::train::data::still::is_still;
 use crate::train::finetune::normalise;
 use crate::train::full::{Backbone, FullSpec};
 use crate::train::pretext::probe::{Labelled, ProbeSet};
@@ -21,7 +22,8 @@ use std::sync::atomic::AtomicBool;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ProbeConfig {
-    /// Recordings of the training split that it is fitted on, and of the validation split that it is judged on; 0 for no probe.
+    /// Recordings of the training split that it is fitted on, and of the validation split that it is judged on; 0 for no probe. They
+    /// are the first with labels, in the order of the folders; stills are left out.
     pub recordings: usize,
     /// Of the ridge regression, on features of deviation 1.
     pub penalty: f64,
@@ -89,8 +91,8 @@ impl PretrainConfig {
 /// What pre-training reads and writes.
 #[derive(Debug, Clone)]
 pub struct PretrainPaths {
-    /// Folder of shards with a training split; labels are read by the probe alone.
-    pub shards: PathBuf,
+    /// Folders of shards with a training split; labels are read by the probe alone.
+    pub shards: Vec<PathBuf>,
     /// Folder of the run; the backbone ends in `backbone.bpk`.
     pub run: PathBuf,
 }
@@ -115,10 +117,10 @@ impl<M: Method> Judge<M> for ProbeJudge {
 }
 
 /// One clip from the middle of each of the first recordings with labels of either split.
-fn probe_set(config: &PretrainConfig, reader: &Reader) -> Result<Option<ProbeSet>> {
+fn probe_set(config: &PretrainConfig, readers: &[Reader]) -> Result<Option<ProbeSet>> {
     let side = |split: Split| -> Result<Vec<Labelled>> {
         let mut all = Vec::new();
-        for sample in reader.ordered(split) {
+        for sample in readers.iter().flat_map(|r| r.clone().filtered(|m| !is_still(m)).ordered(split)) {
             if all.len() == config.probe.recordings {
                 break;
             }
@@ -131,7 +133,7 @@ fn probe_set(config: &PretrainConfig, reader: &Reader) -> Result<Option<ProbeSet
     };
     let (fit, held) = (side(Split::Train)?, side(Split::Valid)?);
     if fit.is_empty() || held.is_empty() {
-        log::info!("no linear probe: the training and the validation split must both have labels for it");
+        log::info!("no linear probe: recordings of the training and of the validation split must have labels for it");
         return Ok(None);
     }
     ProbeSet::new(fit, held).map(Some)
@@ -181,17 +183,18 @@ pub fn pretrain(
     }
     config.validate()?;
     let device = config.device.open(ranks.local_rank(), config.run.recompute)?;
-    let feed = ClipFeed::new(Reader::open(&paths.shards)?, &config.clips, config.run.batch, config.run.seed)?;
-    let input = Input { normalise: normalise(feed.reader())?, device: device.clone() };
+    let readers = Reader::open_all(&paths.shards)?;
+    let feed = ClipFeed::new(readers, &config.clips, config.run.batch, config.run.seed)?;
+    let input = Input { normalise: normalise(feed.readers())?, device: device.clone() };
     let setup = Setup {
         backbone: Backbone::new(&config.model, config.run.seed, &device)?,
         features: config.model.features(),
-        audio_dims: feed.reader().index().audio.as_ref().map(|a| a.dims),
+        audio_dims: feed.readers().iter().find_map(|r| r.index().audio.as_ref()).map(|a| a.dims),
         input: input.clone(),
         seed: config.run.seed,
     };
     // Judging is done without gradients and by process 0 alone.
-    let set = if config.probe.recordings > 0 && ranks.rank() == 0 { probe_set(config, feed.reader())? } else { None };
+    let set = if config.probe.recordings > 0 && ranks.rank() == 0 { probe_set(config, feed.readers())? } else { None };
     let judge = ProbeJudge { set, size_px: config.model.size_px, input, penalty: config.probe.penalty };
     let run = Run { config, paths, feed: &feed, judge, resume, ranks, stop, show };
     with_pretext(&config.task, config.whole_pretext()?, setup, run)

@@ -3,6 +3,7 @@
 use super::print;
 use super::settings::Settings;
 use crate::train::data::record::Split;
+use crate::train::data::still::Census;
 use crate::train::distil::{self, DistilConfig, DistilPaths};
 use crate::train::finetune::{self, FineTuneConfig, FineTunePaths};
 use crate::train::pretrain::{self, PretrainConfig, PretrainPaths};
@@ -20,9 +21,9 @@ use std::sync::atomic::AtomicBool;
 /// Where a run is and how it is set.
 #[derive(clap::Args)]
 struct RunArgs {
-    /// Folder of shards, made by `prepare` or `render`.
-    #[arg(long, required_unless_present = "print_config")]
-    shards: Option<PathBuf>,
+    /// Folder of shards, made by `prepare` or `render`; may be given several times, and the samples of all are mixed.
+    #[arg(long, value_name = "SHARDS", required_unless_present = "print_config")]
+    shards: Vec<PathBuf>,
     /// Folder of the run: checkpoint, best network, metrics.jsonl, TensorBoard events.
     #[arg(long, required_unless_present = "print_config")]
     run: Option<PathBuf>,
@@ -53,9 +54,9 @@ impl RunArgs {
         self.settings.over(&C::default(), &changes)
     }
 
-    fn folders(&self) -> Result<(PathBuf, PathBuf)> {
-        let folders = self.shards.clone().zip(self.run.clone());
-        folders.ok_or_else(|| Error::usage("--shards and --run are needed"))
+    fn folders(&self) -> Result<(Vec<PathBuf>, PathBuf)> {
+        let run = self.run.clone().filter(|_| !self.shards.is_empty());
+        Ok((self.shards.clone(), run.ok_or_else(|| Error::usage("--shards and --run are needed"))?))
     }
 }
 
@@ -113,7 +114,9 @@ impl FineTune {
         let paths = FineTunePaths { shards, run, start_from: self.start_from.clone() };
         let done = finetune::finetune(&settings, &paths, self.args.resume, &*ranks, stop, true)?;
         let score = done.best_score.unwrap_or(f64::NAN);
-        let text = format!("best epoch {} of {}: mean validation CCC {score:.4}\n", done.best_epoch, done.epochs);
+        let on = judged_on(&paths.shards, settings.clips.every)?;
+        let (best, epochs) = (done.best_epoch, done.epochs);
+        let text = format!("best epoch {best} of {epochs}: mean validation CCC {score:.4}{on}\n");
         told(&*ranks, &text)
     }
 }
@@ -149,6 +152,13 @@ impl Distil {
     }
 }
 
+/// What a score is the mean over, where more must be said than that it is of recordings.
+fn judged_on(shards: &[PathBuf], every: usize) -> Result<String> {
+    let sets = finetune::judged_sets(Reader::open_all(shards)?, Split::Valid, every)?;
+    let about: Vec<String> = sets.into_iter().filter_map(|(_, about)| about).collect();
+    Ok(if about.is_empty() { String::new() } else { format!(" ({})", about.join("; ")) })
+}
+
 fn told(ranks: &dyn Ranks, text: &str) -> Result<()> {
     if ranks.rank() == 0 { print(text) } else { Ok(()) }
 }
@@ -177,7 +187,9 @@ pub(super) struct Predict {
 impl Predict {
     pub(super) fn run(&self) -> Result<()> {
         let (net, predictor, _) = finetune::best(&self.run, &self.device.open(0, false)?)?;
-        let results = predictor.split(&net, &Reader::open(&self.shards)?, self.split)?;
+        let reader = Reader::open(&self.shards)?;
+        let results = predictor.split(&net, &reader, self.split)?;
+        let stills = Census::of(&reader, self.split, predictor.every)?.about();
         for result in &results {
             write(&self.out, result, &result.predicted)?;
             if let Some(folder) = &self.labels {
@@ -186,9 +198,10 @@ impl Predict {
         }
         let [a, v] = finetune::agreement(&results);
         print(&format!(
-            "{} recordings of the {} split, all frames concatenated: CCC arousal {:.4}, valence {:.4}\n",
+            "{} recordings of the {} split{}, all frames concatenated: CCC arousal {:.4}, valence {:.4}\n",
             results.len(),
             self.split.name(),
+            stills.map_or(String::new(), |s| format!(" ({s})")),
             a.ccc,
             v.ccc
         ))

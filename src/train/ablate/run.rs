@@ -3,6 +3,7 @@
 use super::{About, Cell, CurvePoint, Grid, distil, report};
 use crate::error::{Error, ErrorKind, Result};
 use crate::train::data::record::Split;
+use crate::train::data::still::Census;
 use crate::train::distil::{DistilConfig, DistilPaths};
 use crate::train::finetune::{self, FineTuneConfig, FineTunePaths};
 use crate::train::full::FineTune;
@@ -159,6 +160,9 @@ impl Work<'_> {
     fn about(&self) -> Result<About> {
         let rows: Vec<String> = self.rows().into_iter().map(|j| j.row).collect();
         let settings = crate::train::run::config::print(self.config)?;
+        let reader = Reader::open(&self.paths.shards)?;
+        let stills = Census::of(&reader, self.split, self.config.finetune.clips.every)?.about();
+        let stills = stills.map_or(String::new(), |s| format!(" ({s})"));
         let (title, subjects) = match self.analysis {
             Analysis::Pretext => ("Pretext tasks and ways of fine-tuning", self.config.pretext_subjects),
             Analysis::Loss => ("Losses of fine-tuning, from scratch", self.config.loss_subjects),
@@ -166,7 +170,7 @@ impl Work<'_> {
         };
         Ok(About {
             title: title.into(),
-            split: format!("{} of {}", self.split.name(), self.paths.data),
+            split: format!("{} of {}{stills}", self.split.name(), self.paths.data),
             labels: self.paths.labels.clone(),
             baseline: rows.first().cloned(),
             rows,
@@ -187,7 +191,7 @@ impl Work<'_> {
         config.task = task.to_owned();
         config.pretext = self.config.task_settings.get(task).cloned().unwrap_or_default();
         config.run.seed = seed;
-        let paths = PretrainPaths { shards: self.paths.shards.clone(), run: self.pretraining(task, seed) };
+        let paths = PretrainPaths { shards: vec![self.paths.shards.clone()], run: self.pretraining(task, seed) };
         pretrain::pretrain(&config, &paths, true, &Alone, self.stop, false).map(drop)
     }
 
@@ -197,7 +201,7 @@ impl Work<'_> {
         let teacher = self.paths.teacher.clone();
         let teacher = teacher.ok_or_else(|| Error::usage("the analysis of distillation needs a teacher"))?;
         let run = self.run_of(job);
-        let paths = DistilPaths { teacher, shards: self.paths.shards.clone(), run: run.clone() };
+        let paths = DistilPaths { teacher, shards: vec![self.paths.shards.clone()], run: run.clone() };
         crate::train::distil::distil(&config, &paths, true, &Alone, self.stop, false)?;
         let videos = distil::predictions(&run, &self.paths.shards, self.split)?;
         Ok(Cell { row: job.row.clone(), seed: job.seed, curve: curve(&run)?, videos })
@@ -227,7 +231,7 @@ impl Work<'_> {
         }
         let run = self.run_of(job);
         let start_from = job.task.as_ref().map(|t| self.pretraining(t, job.seed).join(BACKBONE));
-        let paths = FineTunePaths { shards: self.paths.shards.clone(), run: run.clone(), start_from };
+        let paths = FineTunePaths { shards: vec![self.paths.shards.clone()], run: run.clone(), start_from };
         finetune::finetune(&config, &paths, true, &Alone, self.stop, false)?;
         let (net, predictor, _) = finetune::best(&run, &DeviceKind::Cpu.open(0, false)?)?;
         let videos = predictor.split(&net, &Reader::open(&self.paths.shards)?, self.split)?;
@@ -240,7 +244,9 @@ fn curve(run: &Path) -> Result<Vec<CurvePoint>> {
     let text = std::fs::read_to_string(run.join("metrics.jsonl"))?;
     let point = |line: &str| -> Option<CurvePoint> {
         let v: serde_json::Value = serde_json::from_str(line).ok()?;
-        let ccc = |d: &str| v.get(format!("epoch/valid_ccc_{d}"))?.as_f64();
+        let named = |d: &str| format!("epoch/valid_ccc_{d}");
+        // What follows the name tells what the split holds.
+        let ccc = |d: &str| v.as_object()?.iter().find(|(k, _)| k.starts_with(&named(d)))?.1.as_f64();
         Some(CurvePoint { step: v["step"].as_u64()?, ccc: [ccc("arousal")?, ccc("valence")?] })
     };
     Ok(text.lines().filter_map(point).collect())

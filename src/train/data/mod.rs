@@ -9,5 +9,6 @@ pub mod rendered;
 pub mod resample;
 pub mod sets;
 pub mod split;
+pub mod still;
 pub mod summary;
 pub mod table;

@@ -37,8 +37,8 @@ use std::sync::atomic::AtomicBool;
 pub struct DistilPaths {
     /// Folder of a run of `finetune`.
     pub teacher: PathBuf,
-    /// Folder of shards with a training split, labelled or not, and a labelled validation split.
-    pub shards: PathBuf,
+    /// Folders of shards with training splits, labelled or not, and validation splits.
+    pub shards: Vec<PathBuf>,
     /// Folder of the run.
     pub run: PathBuf,
 }
@@ -60,17 +60,34 @@ fn crop_rule(spec: &StudentSpec) -> CropRule {
     CropRule { size_px: spec.size_px, ..CropRule::FERPLUS }
 }
 
-/// Mean CCC of the folded student on the validation split, through the runtime's arithmetic.
+/// Mean CCC of the folded student on the validation split, through the runtime's arithmetic; over folders, each judged on its
+/// own.
 struct StudentJudge {
     spec: StudentSpec,
-    data: Data,
+    /// With what figures on each must say.
+    sets: Vec<(Data, Option<String>)>,
+}
+
+impl StudentJudge {
+    fn new(readers: Vec<Reader>, spec: &StudentSpec) -> Result<Self> {
+        let sets = finetune::judged_sets(readers, Split::Valid, 1)?.into_iter();
+        let data = |reader| Data::Shards { rule: crop_rule(spec), reader, held: Split::Valid };
+        Ok(Self { spec: spec.clone(), sets: sets.map(|(reader, about)| (data(reader), about)).collect() })
+    }
 }
 
 impl Judge<Distil> for StudentJudge {
     fn judge(&mut self, _method: &Distil, net: &Pupil) -> Result<Verdict> {
-        let [arousal, valence] = Judged::of(&fold(&net.student, &self.spec)?, &self.data)?.agreement();
-        let figures = vec![("valid_ccc_arousal".into(), arousal.ccc), ("valid_ccc_valence".into(), valence.ccc)];
-        Ok(Verdict { score: Some(0.5 * (arousal.ccc + valence.ccc)), figures })
+        let student = fold(&net.student, &self.spec)?;
+        let (mut scores, mut figures) = (Vec::new(), Vec::new());
+        for (data, about) in &self.sets {
+            let [arousal, valence] = Judged::of(&student, data)?.agreement();
+            let about = about.as_ref().map_or(String::new(), |a| format!(" ({a})"));
+            figures.push((format!("valid_ccc_arousal{about}"), arousal.ccc));
+            figures.push((format!("valid_ccc_valence{about}"), valence.ccc));
+            scores.push(0.5 * (arousal.ccc + valence.ccc));
+        }
+        Ok(Verdict { score: Some(scores.iter().sum::<f64>() / scores.len() as f64), figures })
     }
 }
 
@@ -90,7 +107,7 @@ pub fn distil(
     let device = config.device.open(ranks.local_rank(), config.run.recompute)?;
     let (teacher, reader, taught) = finetune::best(&paths.teacher, &device)?;
     ensure_teaches(config, &taught, &paths.teacher)?;
-    let feed = ClipFeed::new(Reader::open(&paths.shards)?, &config.clips, config.run.batch, config.run.seed)?;
+    let feed = ClipFeed::new(Reader::open_all(&paths.shards)?, &config.clips, config.run.batch, config.run.seed)?;
     let (spec, most) = (config.spec()?, config.lag.frames(feed.fps()));
     if feed.frames() < most + 2 {
         let what = format!("clips of {} frames, with answers up to {most} frames late", feed.frames());
@@ -99,25 +116,25 @@ pub fn distil(
     let features = taught.config.model.features();
     let kept = Kept { config: config.clone(), teacher: digest(&paths.teacher.join(BEST))?, taught: features, most };
     let net = Pupil::new(&spec, features, most, config.run.seed, &device);
+    let mut judge = StudentJudge::new(Reader::open_all(&paths.shards)?, &spec)?;
     let method = Distil {
         config: config.clone(),
         recipe: config.recipe()?,
         rule: crop_rule(&spec),
-        spec: spec.clone(),
+        spec,
         teacher,
         reader,
         most,
         device,
         mismatch: Vec::new(),
     };
-    let data = Data::Shards { rule: crop_rule(&spec), reader: Reader::open(&paths.shards)?, held: Split::Valid };
     let training = Training {
         config: &config.run,
         settings: serde_json::to_value(&kept).map_err(|e| Error::usage("cannot be kept").caused_by(e))?,
         folder: &paths.run,
         method,
         feed: &feed,
-        judge: &mut StudentJudge { spec, data },
+        judge: &mut judge,
         ranks,
         stop,
         show,

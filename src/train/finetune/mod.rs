@@ -1,14 +1,15 @@
 //! Fine-tuning of the full model on labelled shards.
 
 mod config;
+mod judge;
 mod predict;
 
 pub use crate::train::ablate::VideoResult;
 pub use config::FineTuneConfig;
+pub use judge::{CccJudge, agreement, judged_sets};
 pub use predict::Predictor;
 
 use crate::error::{Error, Result};
-use crate::metrics::Agreement;
 use crate::render::Rng;
 use crate::train::data::record::Split;
 use crate::train::full::{Backbone, FineTune, FullNet, partial, pth};
@@ -17,8 +18,8 @@ use crate::train::pretext::views::{self, Input, Normalise, ViewConfig};
 use crate::train::run::checkpoint::{self, load_net};
 use crate::train::run::feed::ClipFeed;
 use crate::train::run::ranks::Ranks;
-use crate::train::run::{At, BEST, Batch, Done, Judge, Loss, Method, Training, Verdict};
-use crate::train::shards::Reader;
+use crate::train::run::{At, BEST, Batch, Done, Loss, Method, Training};
+use crate::train::shards::{Pixels, Reader};
 use burn::module::Module;
 use burn::tensor::Device;
 use std::path::{Path, PathBuf};
@@ -27,8 +28,8 @@ use std::sync::atomic::AtomicBool;
 /// What fine-tuning reads and writes.
 #[derive(Debug, Clone)]
 pub struct FineTunePaths {
-    /// Folder of shards with a training and a validation split.
-    pub shards: PathBuf,
+    /// Folders of shards with a training split, at least one with a validation split.
+    pub shards: Vec<PathBuf>,
     /// Folder of the run.
     pub run: PathBuf,
     /// Weights to start from: a file of this trainer, or one of the authors' `.pth`; what does not fit is left as drawn.
@@ -72,52 +73,23 @@ impl Method for Supervised {
     }
 }
 
-/// CCC on a split of whole recordings; the score is the mean of the two dimensions', over all frames concatenated.
-pub struct CccJudge {
-    pub reader: Reader,
-    pub split: Split,
-    pub predictor: Predictor,
-}
-
-impl Judge<Supervised> for CccJudge {
-    fn judge(&mut self, _method: &Supervised, net: &FullNet) -> Result<Verdict> {
-        let results = self.predictor.split(net, &self.reader, self.split)?;
-        let [arousal, valence] = agreement(&results);
-        let figures = vec![
-            (format!("{}_ccc_arousal", self.split.name()), arousal.ccc),
-            (format!("{}_ccc_valence", self.split.name()), valence.ccc),
-        ];
-        Ok(Verdict { score: Some(0.5 * (arousal.ccc + valence.ccc)), figures })
-    }
-}
-
-/// Agreement of (arousal, valence) over all labelled frames of all recordings, concatenated.
-pub fn agreement(results: &[VideoResult]) -> [Agreement; 2] {
-    [0, 1].map(|d| {
-        let frames = results.iter().flat_map(|r| r.predicted.iter().zip(&r.labels));
-        let (predicted, labels): (Vec<f64>, Vec<f64>) =
-            frames.map(|(p, l)| (p[d], l[d])).filter(|(_, l)| !l.is_nan()).unzip();
-        Agreement::of(&predicted, &labels)
-    })
-}
-
-/// Pixel statistics of the training split.
+/// Pixel statistics of the training splits of all folders, pooled.
 ///
 /// # Errors
 /// If there are none, or all pixels are alike.
-pub fn normalise(reader: &Reader) -> Result<Normalise> {
-    let pixels = reader.index().pixels.as_ref().filter(|p| p.std > 0.0);
+pub fn normalise(readers: &[Reader]) -> Result<Normalise> {
+    let pixels = Pixels::pooled(readers.iter().filter_map(|r| r.index().pixels.as_ref())).filter(|p| p.std > 0.0);
     let pixels = pixels.ok_or_else(|| Error::input("the shards have no training split with pictures in it"))?;
     Ok(Normalise { mean: pixels.mean as f32, std: pixels.std as f32 })
 }
 
 /// Bins of arousal and valence: clusters of the training labels where the loss asks for them.
-fn bins(recipe: &Recipe, reader: &Reader) -> Result<[Bins; 2]> {
+fn bins(recipe: &Recipe, readers: &[Reader]) -> Result<[Bins; 2]> {
     if !recipe.wants_clusters() {
         return Ok([Bins::Equal, Bins::Equal]);
     }
     let mut histograms = [Histogram::default(), Histogram::default()];
-    for sample in reader.ordered(Split::Train) {
+    for sample in readers.iter().flat_map(|r| r.ordered(Split::Train)) {
         for label in sample?.labels {
             histograms.iter_mut().zip(label).for_each(|(h, v)| h.add(v));
         }
@@ -159,23 +131,20 @@ pub fn finetune(
 ) -> Result<Done> {
     config.validate()?;
     let device = config.device.open(ranks.local_rank(), config.run.recompute)?;
-    let feed = ClipFeed::new(Reader::open(&paths.shards)?, &config.clips, config.run.batch, config.run.seed)?;
-    let normalise = normalise(feed.reader())?;
+    let readers = Reader::open_all(&paths.shards)?;
+    let feed = ClipFeed::new(readers.clone(), &config.clips, config.run.batch, config.run.seed)?;
+    let normalise = normalise(&readers)?;
     let recipe = config.recipe()?;
     let net = start(config, paths.start_from.as_deref(), &device)?;
-    let bins = bins(&recipe, feed.reader())?;
+    let bins = bins(&recipe, feed.readers())?;
     let method = Supervised {
         recipe,
         bins: bins.clone(),
         mode: config.mode,
-        views: config.views_of(feed.reader().index().size_px),
+        views: config.views_of(feed.size_px()),
         input: Input { normalise, device: device.clone() },
     };
-    let mut judge = CccJudge {
-        reader: Reader::open(&paths.shards)?,
-        split: Split::Valid,
-        predictor: Predictor::of(config, normalise, &device),
-    };
+    let mut judge = CccJudge::new(readers, Split::Valid, Predictor::of(config, normalise, &device))?;
     let kept = Kept { config: config.clone(), start_from: paths.start_from.clone(), normalise, bins };
     let training = Training {
         config: &config.run,

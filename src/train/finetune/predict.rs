@@ -4,6 +4,7 @@ use super::{FineTuneConfig, VideoResult};
 use crate::error::{Error, Result};
 use crate::spec::Head;
 use crate::train::data::record::Split;
+use crate::train::data::still;
 use crate::train::full::FullNet;
 use crate::train::pretext::views::Normalise;
 use crate::train::run::Batch;
@@ -35,14 +36,15 @@ impl Predictor {
         Self { size_px: config.model.size_px, normalise, every: config.clips.every, device }
     }
 
-    /// Predictions of `net`, which is in inference mode, for every recording of `split`, parts joined.
+    /// Predictions of `net`, which is in inference mode, for every recording of `split`, parts joined. A still is read as a clip
+    /// ([`still::judged`]) with one labelled frame, its last.
     ///
     /// # Errors
     /// Damaged shards, or a split without recordings.
     pub fn split(&self, net: &FullNet, reader: &Reader, split: Split) -> Result<Vec<VideoResult>> {
         let mut all: Vec<VideoResult> = Vec::new();
         for sample in reader.ordered(split) {
-            let part = self.sample(net, &sample?)?;
+            let part = self.sample(net, &still::judged(sample?, self.every))?;
             match all.last_mut().filter(|last| last.video == part.video) {
                 Some(last) => {
                     last.predicted.extend(part.predicted);

@@ -12,6 +12,7 @@ use crate::session::decode;
 use crate::spec::{CropRule, HEADS, StudentSpec};
 use crate::train::data::ferplus::Still;
 use crate::train::data::record::Split;
+use crate::train::data::still::{self, Census};
 use crate::train::evaluate::STEPS;
 use crate::train::fit::whole;
 use crate::train::shards::{Reader, Sample};
@@ -82,11 +83,17 @@ type Chunks<'a> = Box<dyn Iterator<Item = Result<Vec<Sequence>>> + 'a>;
 
 impl Data {
     /// What is judged on, for a record.
-    pub fn held_name(&self) -> String {
-        match self {
+    ///
+    /// # Errors
+    /// A damaged shard.
+    pub fn held_name(&self) -> Result<String> {
+        Ok(match self {
             Data::Stills { held, .. } => format!("{} pictures held out of training", held.len()),
-            Data::Shards { held, .. } => format!("the shards' {} split", held.name()),
-        }
+            Data::Shards { reader, held, .. } => {
+                let stills = Census::of(reader, *held, 1)?.about();
+                format!("the shards' {} split{}", held.name(), stills.map_or(String::new(), |s| format!(" ({s})")))
+            }
+        })
     }
 
     /// `count` rings to calibrate on, one after the other: the first pictures, or frames spread evenly over all training
@@ -120,7 +127,7 @@ impl Data {
     }
 }
 
-/// Whole recordings, parts joined, a few at a time.
+/// Whole recordings, parts joined, a few at a time; a still as the clip that it is judged as.
 fn recordings<'a>(reader: &'a Reader, rule: &CropRule, split: Split) -> Chunks<'a> {
     let mut samples = reader.ordered(split).peekable();
     let mut cropper = Cropper::for_rule(rule);
@@ -134,7 +141,7 @@ fn recordings<'a>(reader: &'a Reader, rule: &CropRule, split: Split) -> Chunks<'
                 _ => {}
             }
             let part = match samples.next()? {
-                Ok(sample) => Sequence::recording(&sample, &mut cropper),
+                Ok(sample) => Sequence::recording(&still::judged(sample, 1), &mut cropper),
                 Err(e) => return Some(Err(e)),
             };
             match chunk.last_mut().filter(|last| last.video == part.video) {
@@ -149,14 +156,14 @@ fn recordings<'a>(reader: &'a Reader, rule: &CropRule, split: Split) -> Chunks<'
     }))
 }
 
-/// Rings of frames with a face, as many of each training sample.
+/// Rings of frames with a face, as many of each training sample; a still as a clip, so that its rings move.
 fn spread(reader: &Reader, rule: &CropRule, spec: &StudentSpec, count: usize) -> Result<Vec<u8>> {
     let samples = reader.metas(Split::Train)?.len();
     let each = count.div_ceil(samples.max(1));
     let (mut cropper, mut rings) = (Cropper::for_rule(rule), Vec::new());
     let mut taken = 0;
     for sample in reader.ordered(Split::Train) {
-        let sample = sample?;
+        let sample = still::judged(sample?, 1);
         let area = sample.meta.size_px * sample.meta.size_px;
         let seen = |t: &usize| sample.video[t * area..][..area].iter().any(|v| *v > 0);
         let faces: Vec<usize> = (0..sample.meta.frames).filter(seen).collect();
@@ -268,7 +275,7 @@ impl Judged {
             }
         }
         if all.labels.is_empty() {
-            return Err(Error::input(format!("{}: no frame has a label", data.held_name())));
+            return Err(Error::input(format!("{}: no frame has a label", data.held_name()?)));
         }
         Ok(all)
     }

@@ -258,7 +258,7 @@ fn bar(layers: usize, show: bool) -> ProgressBar {
 fn compare(data: &Data, fp32: &Student, int8: &Student) -> Result<HeldOut> {
     let (fp32, int8) = (Judged::of(fp32, data)?, Judged::of(int8, data)?);
     let [largest_difference, rms_difference] = int8.difference(&fp32);
-    let data = data.held_name();
+    let data = data.held_name()?;
     Ok(HeldOut { data, fp32: fp32.agreement(), int8: int8.agreement(), largest_difference, rms_difference })
 }
 

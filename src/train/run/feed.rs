@@ -5,18 +5,19 @@ use super::method::Batch;
 use crate::error::{Error, Result};
 use crate::render::Rng;
 use crate::train::data::record::Split;
-use crate::train::shards::{Reader, Sample, Stream};
+use crate::train::data::still::{self, Motion};
+use crate::train::shards::{Meta, Mixed, Reader, Sample};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::mpsc::sync_channel;
 
 /// How clips are cut.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClipConfig {
-    /// Length of a clip.
+    /// Length of a clip; a still becomes one by camera motion.
     pub seconds: f64,
-    /// Clips cut from each sample in an epoch.
+    /// Clips cut from each sample in an epoch; from a still, one.
     pub per_sample: usize,
     /// Take every so-manieth frame; 1 takes all.
     pub every: usize,
@@ -67,9 +68,33 @@ pub fn drawn_subjects(subjects: &[String], share: f64, seed: u64) -> Vec<String>
     (0..count.min(left.len())).map(|_| left.swap_remove(rng.below(left.len()))).collect()
 }
 
-/// Clips of the training split.
+/// The training samples of `reader` by the share of people that `config` asks for.
+fn of_subjects(reader: Reader, config: &ClipConfig, seed: u64) -> Result<Reader> {
+    let drawn = drawn_subjects(&reader.subjects(Split::Train)?, config.subjects, seed);
+    let chosen: BTreeSet<String> = drawn.into_iter().collect();
+    Ok(reader.filtered(move |m| m.split != Split::Train || chosen.contains(m.person())))
+}
+
+/// Frames a second of the recordings, which stills take too; of stills alone, that of the first.
+///
+/// # Errors
+/// Recordings of several rates.
+fn rate(metas: &[Meta]) -> Result<f64> {
+    let recordings = || metas.iter().filter(|m| !still::is_still(m));
+    let fps = recordings().chain(metas).next().map_or(25.0, |m| m.fps);
+    match recordings().find(|m| (m.fps - fps).abs() > 1e-3 * fps) {
+        Some(other) => Err(Error::input(format!("{fps} and {} frames a second in one training", other.fps))
+            .at(&other.key)
+            .remedy("prepare all with one --fps")),
+        None => Ok(fps),
+    }
+}
+
+/// Clips of the training splits of one or several folders, mixed.
 pub struct ClipFeed {
-    reader: Arc<Reader>,
+    readers: Vec<Reader>,
+    /// Training samples of each.
+    samples: Vec<usize>,
     config: ClipConfig,
     batch: usize,
     seed: u64,
@@ -78,32 +103,32 @@ pub struct ClipFeed {
 }
 
 impl ClipFeed {
-    /// Opens the training split of `reader`, of the share of subjects that `config` asks for.
+    /// Opens the training splits of `readers`, of the share of each one's subjects that `config` asks for.
     ///
     /// # Errors
     /// Recordings of several frame rates; none long enough for a clip.
-    pub fn new(reader: Reader, config: &ClipConfig, batch: usize, seed: u64) -> Result<Self> {
+    pub fn new(readers: Vec<Reader>, config: &ClipConfig, batch: usize, seed: u64) -> Result<Self> {
         config.validate()?;
-        let chosen = drawn_subjects(&reader.subjects(Split::Train)?, config.subjects, seed);
-        let reader = reader.filtered(move |m| m.split != Split::Train || chosen.iter().any(|s| s == m.person()));
-        let metas = reader.metas(Split::Train)?;
-        let fps = metas.first().map_or(25.0, |m| m.fps);
-        if let Some(other) = metas.iter().find(|m| (m.fps - fps).abs() > 1e-3 * fps) {
-            return Err(Error::input(format!("{fps} and {} frames a second in one set", other.fps))
-                .at(&other.key)
-                .remedy("prepare it with one --fps"));
-        }
-        let long = metas.iter().filter(|m| m.frames >= config.span(fps)).count();
-        let (batches, all) = (long * config.per_sample / batch, metas.len());
+        let readers: Vec<Reader> = readers.into_iter().map(|r| of_subjects(r, config, seed)).collect::<Result<_>>()?;
+        let folders: Vec<Vec<Meta>> = readers.iter().map(|r| r.metas(Split::Train)).collect::<Result<_>>()?;
+        let samples = folders.iter().map(Vec::len).collect();
+        let metas = folders.concat();
+        let fps = rate(&metas)?;
+        let stills = metas.iter().filter(|m| still::is_still(m)).count();
+        let long = metas.iter().filter(|m| !still::is_still(m) && m.frames >= config.span(fps)).count();
+        let (batches, used, all) = ((long * config.per_sample + stills) / batch, long + stills, metas.len());
         if batches == 0 {
-            let what = format!("{long} of {all} training samples are as long as a clip of {} s", config.seconds);
+            let what = format!("{used} of {all} training samples are as long as a clip of {} s", config.seconds);
             return Err(Error::input(format!("{what}, too few for a batch of {batch}"))
                 .remedy("lower clips.seconds or run.batch, or raise clips.per_sample"));
         }
-        if long < all {
-            log::warn!("{} of {all} training samples are shorter than a clip and are passed over", all - long);
+        if used < all {
+            log::warn!("{} of {all} training samples are shorter than a clip and are passed over", all - used);
         }
-        Ok(Self { reader: Arc::new(reader), config: config.clone(), batch, seed, fps, batches })
+        if stills > 0 {
+            log::info!("{stills} of {all} training samples are stills: clips of {} s by camera motion", config.seconds);
+        }
+        Ok(Self { readers, samples, config: config.clone(), batch, seed, fps, batches })
     }
 
     /// Frames a second.
@@ -116,9 +141,14 @@ impl ClipFeed {
         self.config.frames(self.fps)
     }
 
-    /// The samples as filtered.
-    pub fn reader(&self) -> &Reader {
-        &self.reader
+    /// Side of a frame.
+    pub fn size_px(&self) -> usize {
+        self.readers.first().map_or(0, |r| r.index().size_px)
+    }
+
+    /// The samples of each folder as filtered.
+    pub fn readers(&self) -> &[Reader] {
+        &self.readers
     }
 }
 
@@ -129,10 +159,12 @@ impl Feed for ClipFeed {
 
     fn epoch(&self, epoch: usize) -> Result<Batches> {
         let mixer = Mixer {
-            stream: self.reader.stream(Split::Train, self.seed, epoch as u64, 8),
+            stream: Mixed::new(&self.readers, &self.samples, Split::Train, self.seed, epoch as u64, 8),
             config: self.config.clone(),
             fps: self.fps,
             batch: self.batch,
+            seed: self.seed,
+            epoch: epoch as u64,
             rng: Rng::new(self.seed, 7 << 40 | epoch as u64),
             pool: Vec::new(),
         };
@@ -149,10 +181,12 @@ fn ahead(mut batches: impl Iterator<Item = Result<Batch>> + Send + 'static) -> B
 
 /// Cuts clips and mixes them through a pool.
 struct Mixer {
-    stream: Stream,
+    stream: Mixed,
     config: ClipConfig,
     fps: f64,
     batch: usize,
+    seed: u64,
+    epoch: u64,
     rng: Rng,
     pool: Vec<Batch>,
 }
@@ -162,6 +196,10 @@ impl Mixer {
         while self.pool.len() < self.config.pool {
             let Some(sample) = self.stream.next() else { break };
             let sample = sample?;
+            if still::is_still(&sample.meta) {
+                self.pool.push(self.moved(&sample));
+                continue;
+            }
             let span = self.config.span(self.fps);
             if sample.meta.frames < span {
                 continue;
@@ -172,6 +210,13 @@ impl Mixer {
             }
         }
         Ok(())
+    }
+
+    /// The clip of a still in this epoch, at the rate of the clips that are cut.
+    fn moved(&self, still: &Sample) -> Batch {
+        let motion = Motion::in_training(&still.meta.key, self.seed, self.epoch);
+        let (frames, fps) = (self.config.frames(self.fps), self.fps / self.config.every as f64);
+        cut(&still::clip(still, frames, fps, &motion), 0, frames, 1)
     }
 
     /// A random start, drawn again a few times if no frame of the clip has a label while others have.
@@ -238,8 +283,8 @@ fn cut(sample: &Sample, start: usize, frames: usize, every: usize) -> Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::shards::{Meta, Writer, WriterConfig};
-    use std::collections::BTreeSet;
+    use crate::train::data::still::tests::{recording, still, write};
+    use crate::train::shards::{Writer, WriterConfig};
     use std::path::Path;
 
     /// Ten subjects with a sample each, of 20 frames of which subject 9 has 5; the grey of a frame tells subject and time.
@@ -269,7 +314,7 @@ mod tests {
     }
 
     fn feed(path: &Path, config: &ClipConfig) -> Result<ClipFeed> {
-        ClipFeed::new(Reader::open(path)?, config, 2, 5)
+        ClipFeed::new(vec![Reader::open(path)?], config, 2, 5)
     }
 
     const SHORT: ClipConfig = ClipConfig { seconds: 0.8, per_sample: 3, every: 2, pool: 7, subjects: 1.0 };
@@ -307,7 +352,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         folder(dir.path());
         let few = ClipConfig { subjects: 0.3, ..SHORT };
-        let used = feed(dir.path(), &few).unwrap().reader().subjects(Split::Train).unwrap();
+        let used = feed(dir.path(), &few).unwrap().readers()[0].subjects(Split::Train).unwrap();
         assert_eq!(used.len(), 3);
         let all: Vec<String> = (0..10).map(|i| format!("p{i}")).collect();
         assert_eq!(drawn_subjects(&all, 0.3, 5).into_iter().collect::<BTreeSet<_>>(), used.into_iter().collect());
@@ -322,5 +367,50 @@ mod tests {
         let long = ClipConfig { seconds: 4.0, ..SHORT };
         let e = feed(dir.path(), &long).err().unwrap().to_string();
         assert!(e.contains("0 of 10 training samples") && e.contains("clips.seconds"), "{e}");
+    }
+
+    #[test]
+    fn stills_and_recordings_of_several_folders_are_mixed_and_stills_move_anew_each_epoch() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |n: &str| dir.path().join(n);
+        let moving: Vec<Sample> = (0..4).map(|n| recording(Split::Train, n, 16, 20, 10.0)).collect();
+        let stills: Vec<Sample> = (0..9).map(|n| still(Split::Train, n, 16)).collect();
+        let readers = vec![write(&at("moving"), &moving), write(&at("stills"), &stills)];
+        let feed = ClipFeed::new(readers.clone(), &SHORT, 3, 5).unwrap();
+        assert_eq!((feed.batches(), feed.fps), ((4 * 3 + 9) / 3, 10.0));
+        let clips = |feed: &ClipFeed, epoch: usize| -> Vec<(Vec<u8>, [f32; 2])> {
+            let batches: Vec<Batch> = feed.epoch(epoch).unwrap().map(Result::unwrap).collect();
+            assert!(batches.iter().all(|b| (b.clips, b.frames) == (3, 4)));
+            let of = |b: Batch| {
+                let labels = b.labels.chunks(4).map(|l| l[0]).collect::<Vec<_>>();
+                b.video.chunks(4 * 256).map(<[u8]>::to_vec).zip(labels).collect::<Vec<_>>()
+            };
+            batches.into_iter().flat_map(of).collect()
+        };
+        let of_still = |all: &[(Vec<u8>, [f32; 2])], n: usize| -> Vec<Vec<u8>> {
+            all.iter().filter(|(_, l)| *l == stills[n].labels[0]).map(|(v, _)| v.clone()).collect()
+        };
+        let (first, second) = (clips(&feed, 0), clips(&feed, 1));
+        assert_eq!((first.len(), &first), (21, &clips(&feed, 0)));
+        for n in 0..9 {
+            let (a, b) = (of_still(&first, n), of_still(&second, n));
+            assert_eq!((a.len(), b.len()), (1, 1), "once an epoch");
+            assert_eq!(a[0][2 * 256..3 * 256], stills[n].video, "the middle is the still");
+            assert_ne!(a, b);
+        }
+        // A clip of a still does not depend on what else is in the training, but for its rate.
+        let alone = ClipFeed::new(readers[1..].to_vec(), &SHORT, 3, 5).unwrap();
+        assert_eq!(alone.fps, 25.0);
+    }
+
+    #[test]
+    fn recordings_of_two_rates_are_refused_and_stills_take_the_rate_there_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |n: &str| dir.path().join(n);
+        let a = write(&at("a"), &[recording(Split::Train, 0, 8, 20, 10.0), still(Split::Train, 1, 8)]);
+        let b = write(&at("b"), &[recording(Split::Train, 2, 8, 20, 12.5)]);
+        assert_eq!(ClipFeed::new(vec![a.clone()], &SHORT, 2, 5).unwrap().fps, 10.0);
+        let e = ClipFeed::new(vec![a, b], &SHORT, 2, 5).err().unwrap().to_string();
+        assert!(e.contains("10 and 12.5 frames a second") && e.contains("--fps"), "{e}");
     }
 }

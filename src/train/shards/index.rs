@@ -47,6 +47,18 @@ impl Pixels {
         let std = (sum(2) / count as f64 - mean * mean).max(0.0).sqrt();
         (count > 0).then(|| Self { mean, std, histogram: histogram.to_vec() })
     }
+
+    /// Of the pixels of several folders together; of one, what that one says.
+    pub fn pooled<'a>(parts: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
+        let mut parts = parts.into_iter();
+        let mut all = parts.next()?.clone();
+        for part in parts {
+            let mut histogram = all.histogram;
+            histogram.iter_mut().zip(&part.histogram).for_each(|(n, more)| *n += more);
+            all = Self::of(&histogram)?;
+        }
+        Some(all)
+    }
 }
 
 /// The whole folder.

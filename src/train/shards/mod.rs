@@ -22,11 +22,13 @@ mod check;
 mod codec;
 mod index;
 mod reader;
+mod several;
 mod writer;
 
 pub use check::{Checked, CheckedPart};
 pub use index::{Index, Pixels, Shard};
 pub use reader::{Reader, Stream};
+pub use several::Mixed;
 pub use writer::{Writer, WriterConfig};
 
 pub(crate) use codec::{append, scan};

@@ -9,6 +9,7 @@ use crate::preprocess::Cropper;
 use crate::session::decode;
 use crate::spec::certificate::EngineCheck;
 use crate::train::data::record::Split;
+use crate::train::data::still;
 use crate::train::shards::{Reader, Sample};
 use indicatif::ProgressBar;
 use std::collections::BTreeMap;
@@ -89,7 +90,7 @@ fn beginning(mut sample: Sample, most: usize) -> Sample {
 }
 
 /// Beginnings of recordings that together have about `most` frames, if there are as many: of [`RECORDINGS`], evenly, or of
-/// more where they are short.
+/// more where they are short; a still is the clip that it is judged as.
 ///
 /// # Errors
 /// Damaged shards.
@@ -98,7 +99,7 @@ pub fn beginnings(reader: &Reader, split: Split, most: usize) -> Result<Vec<Samp
     let recordings = first.metas(split)?.len().clamp(1, RECORDINGS);
     let (mut all, mut left) = (Vec::new(), most);
     for sample in first.ordered(split) {
-        let cut = beginning(sample?, most.div_ceil(recordings).min(left));
+        let cut = beginning(still::judged(sample?, 1), most.div_ceil(recordings).min(left));
         left -= cut.meta.frames;
         all.push(cut);
         if left == 0 {

@@ -25,6 +25,7 @@ use crate::model::{Bundle, Precision};
 use crate::spec::Certificate;
 use crate::spec::certificate::Protocol;
 use crate::train::data::record::Split;
+use crate::train::data::still::Census;
 use crate::train::finetune::{self, Kept, Predictor};
 use crate::train::full::FullNet;
 use crate::train::run::device::DeviceKind;
@@ -65,6 +66,8 @@ pub struct VerifyOptions {
 struct Set {
     source: Source,
     reader: Reader,
+    /// That are read.
+    frames: usize,
 }
 
 /// Verifies, and writes the certificate, whatever it says, and the report. Both depend on the data, the files, the settings
@@ -86,8 +89,8 @@ pub fn verify(paths: &VerifyPaths, options: &VerifyOptions, stop: &AtomicBool, s
     ];
     let chosen = engines::choose(options.engines.as_deref(), used)?;
     let teacher = finetune::best(&paths.teacher, &options.device.open(0, false)?)?;
-    let sets = open(&paths.data, options.split)?;
-    let bar = progress(&sets, options.split, protocol.engine_frames, show);
+    let sets = open(&paths.data, options.split, teacher.1.every)?;
+    let bar = progress(&sets, protocol.engine_frames, show);
     let tables = tables(&bundle, &teacher, used, &sets, options.split, &bar, stop)?;
     let beginnings = beginnings(&sets, options.split, protocol.engine_frames)?;
     let checks = engines::compare(&bundle, &chosen, &beginnings, &bar, stop)?;
@@ -108,13 +111,15 @@ pub fn verify(paths: &VerifyPaths, options: &VerifyOptions, stop: &AtomicBool, s
     Ok(certificate)
 }
 
-/// The folders, their shards found to be those of their index, and their names, by which gates are told apart.
-fn open(folders: &[PathBuf], split: Split) -> Result<Vec<Set>> {
+/// The folders, their shards found to be those of their index, and their names, by which gates are told apart. The name of one
+/// with stills says what they are read as by a teacher that reads every `every`-th frame.
+fn open(folders: &[PathBuf], split: Split, every: usize) -> Result<Vec<Set>> {
     let mut sets: Vec<Set> = Vec::new();
     for folder in folders {
         let reader = Reader::open(folder)?;
-        let whole = std::fs::canonicalize(folder)?;
-        let name = whole.file_name().map_or("shards".into(), |n| n.to_string_lossy().into_owned());
+        let census = Census::of(&reader, split, every)?;
+        let stills = census.about().map_or(String::new(), |s| format!(" ({s})"));
+        let name = reader.name() + &stills;
         if reader.index().samples(split) == 0 {
             let what = format!("holds no recording of the {} split", split.name());
             return Err(Error::input(what).at(folder.display()));
@@ -124,7 +129,7 @@ fn open(folders: &[PathBuf], split: Split) -> Result<Vec<Set>> {
                 .remedy("gates are named after the folders: give them different names"));
         }
         let source = Source { name, index_sha256: origins::index(&reader, split)?, split: split.name().to_owned() };
-        sets.push(Set { source, reader });
+        sets.push(Set { source, reader, frames: census.frames });
     }
     if sets.is_empty() {
         return Err(Error::usage("there is no data to verify on").remedy("name a folder of shards with --data"));
@@ -167,11 +172,11 @@ fn beginnings(sets: &[Set], split: Split, most: usize) -> Result<Vec<Sample>> {
 }
 
 /// A bar of frames: those of three networks, and at most those of the engines' comparison in two precisions.
-fn progress(sets: &[Set], split: Split, engine_frames: usize, show: bool) -> ProgressBar {
+fn progress(sets: &[Set], engine_frames: usize, show: bool) -> ProgressBar {
     if !show {
         return ProgressBar::hidden();
     }
-    let frames: usize = sets.iter().map(|s| 3 * s.reader.index().frames(split)).sum();
+    let frames: usize = sets.iter().map(|s| 3 * s.frames).sum();
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} frames, {per_sec}, {eta} left, {msg}");
     let bar = ProgressBar::new((frames + 2 * engine_frames) as u64);
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))

@@ -7,6 +7,7 @@ use crate::preprocess::Cropper;
 use crate::session::{Estimate, decode};
 use crate::spec::{CropRule, StudentSpec};
 use crate::train::data::record::Split;
+use crate::train::data::still;
 use crate::train::finetune::Predictor;
 use crate::train::full::FullNet;
 use crate::train::shards::{Reader, Sample};
@@ -40,6 +41,7 @@ type Readings = Vec<Option<Estimate>>;
 impl Networks<'_> {
     /// Reads every recording of `split`, parts joined, in the order of the shards.
     ///
+    /// A still is read as a clip ([`still::judged`]) with one labelled frame, its last.
     /// Students run over several samples at a time; the parts of one recording, one after the other.
     ///
     /// # Errors
@@ -48,7 +50,8 @@ impl Networks<'_> {
     pub fn table(&self, reader: &Reader, split: Split, bar: &ProgressBar, stop: &AtomicBool) -> Result<Vec<Video>> {
         let mut videos: Vec<Video> = Vec::new();
         let mut carried: Option<Streams> = None;
-        let mut samples = reader.ordered(split).peekable();
+        let every = self.predictor.every;
+        let mut samples = reader.ordered(split).map(|s| s.map(|s| still::judged(s, every))).peekable();
         let most = rayon::current_num_threads().max(1);
         while let Some(first) = samples.next() {
             let mut batch = vec![first?];

@@ -119,7 +119,7 @@ pub fn qat<O: Objective>(
     let (rule, feed): (CropRule, Box<dyn Feed>) = match start.data {
         Data::Stills { rule, train, .. } => (*rule, Box::new(StillFeed::new(train.clone(), batch, seed)?)),
         Data::Shards { rule, reader, .. } => {
-            (*rule, Box::new(ClipFeed::new(reader.clone(), &config.clips, batch, seed)?))
+            (*rule, Box::new(ClipFeed::new(vec![reader.clone()], &config.clips, batch, seed)?))
         }
     };
     let method = Qat {
