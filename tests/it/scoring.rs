@@ -122,9 +122,19 @@ fn a_data_set_gives_labels_and_people() {
 #[test]
 fn every_set_says_how_to_get_it() {
     let text = stdout(&train(Path::new("."), &["datasets", "list"]));
-    for name in
-        ["sewa", "sewa-vaerr", "avec2019", "avec2017", "recola", "avec2016", "affwild2", "msp-face", "afew-va", "omg"]
-    {
+    for name in [
+        "sewa",
+        "sewa-vaerr",
+        "avec2019",
+        "avec2017",
+        "recola",
+        "avec2016",
+        "affwild2",
+        "msp-face",
+        "afew-va",
+        "omg",
+        "ferplus",
+    ] {
         assert!(text.contains(&format!("{name}: ")), "{name}");
     }
     let o = train(Path::new("."), &["datasets", "check", "imagenet", "."]);

@@ -137,9 +137,11 @@ pub fn load(path: &Path) -> Result<Split> {
     Ok(split)
 }
 
-type Label = Option<(f32, f32)>;
+/// (valence, arousal); `None` where half of the votes or more are for no emotion.
+pub(crate) type Label = Option<(f32, f32)>;
 
-fn parse_row(line: &str) -> std::result::Result<(String, Label), String> {
+/// Name and label of a row of `label.csv`; what is wrong with it.
+pub(crate) fn parse_row(line: &str) -> std::result::Result<(String, Label), String> {
     // The box is quoted and holds commas itself: "(0, 0, 48, 48)".
     let (name, rest) = line.split_once(',').ok_or("expected: name, box, ten votes")?;
     let rest = match rest.strip_prefix('"') {

@@ -44,6 +44,8 @@ pub enum Media {
         /// T, H, W.
         shape: [usize; 3],
     },
+    /// One picture, which is a face crop.
+    Still(PathBuf),
 }
 
 /// Pictures named by number.

@@ -41,11 +41,11 @@ pub struct PrepareConfig {
     pub size_px: usize,
     /// Finest detail of a crop, as in [`CropRule`]; at most `size_px`.
     pub detail_px: usize,
-    /// Pictures are crops already: they are only resized. Arrays always are.
+    /// Pictures are crops already: they are only resized. Arrays and stills always are.
     pub crops: bool,
     /// Frames a second of the shards; `None` keeps those of each recording.
     pub fps: Option<f64>,
-    /// Frames a second of pictures, where the data set does not say.
+    /// Frames a second of pictures, where the data set does not say; of stills, those of the clips that they become.
     pub picture_fps: f64,
     /// Longest sample in seconds.
     pub part_s: f64,
@@ -111,7 +111,9 @@ impl PrepareConfig {
         let mut digest = Digesting(Sha256::new());
         for r in recordings {
             let length = match &r.media {
-                Media::Video(path) | Media::Array { file: path, .. } => std::fs::metadata(path).map_or(0, |m| m.len()),
+                Media::Video(path) | Media::Array { file: path, .. } | Media::Still(path) => {
+                    std::fs::metadata(path).map_or(0, |m| m.len())
+                }
                 Media::Frames(_) => 0,
             };
             // Hashing does not fail.

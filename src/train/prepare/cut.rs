@@ -18,7 +18,8 @@ const LARGER: f32 = 1.3;
 pub(super) struct Cutter {
     rule: CropRule,
     crops: bool,
-    tracker: Tracker,
+    /// Opened when a face is first looked for: stills and crops need none.
+    tracker: Option<Tracker>,
     cropper: Cropper,
     /// Id of the person.
     who: Option<u32>,
@@ -30,26 +31,24 @@ pub(super) struct Cutter {
 }
 
 impl Cutter {
-    /// # Errors
-    /// If the detector or the estimator of roll cannot be loaded.
-    pub(super) fn new(config: &PrepareConfig) -> Result<Self> {
+    pub(super) fn new(config: &PrepareConfig) -> Self {
         let rule = config.rule();
-        Ok(Self {
+        Self {
             rule,
             crops: config.crops,
-            tracker: Tracker::new(Box::new(SeetaDetector::new()?), RollEstimator::new(RollModel::shipped()?)),
+            tracker: None,
             cropper: Cropper::for_rule(&rule),
             who: None,
             seen_s: None,
             crop: vec![0; rule.size_px * rule.size_px],
             faces: 0,
-        })
+        }
     }
 
     /// The crop of a frame and whether it shows the face; black where it does not.
     ///
     /// # Errors
-    /// If the detector fails.
+    /// If the detector or the estimator of roll cannot be loaded, or the detector fails.
     pub(super) fn cut(&mut self, shown: Shown<'_>, time_s: f64) -> Result<(&[u8], bool)> {
         let shows = match shown {
             Shown::Crop(picture) => self.whole(picture),
@@ -76,7 +75,13 @@ impl Cutter {
     }
 
     fn find(&mut self, picture: &Gray, time_s: f64) -> Result<bool> {
-        let faces = self.tracker.update(picture, Duration::from_secs_f64(time_s.max(0.0)))?;
+        let tracker = match &mut self.tracker {
+            Some(tracker) => tracker,
+            none => {
+                none.insert(Tracker::new(Box::new(SeetaDetector::new()?), RollEstimator::new(RollModel::shipped()?)))
+            }
+        };
+        let faces = tracker.update(picture, Duration::from_secs_f64(time_s.max(0.0)))?;
         self.faces = self.faces.max(faces.len());
         let Some(face) = choose(faces, self.who) else { return Ok(false) };
         self.who = Some(face.id);

@@ -30,6 +30,7 @@ pub(super) fn play(recording: &Recording, fps: f64, show: Show<'_>) -> Result<Ve
         Media::Video(path) => video(path, fps, show),
         Media::Frames(frames) => pictures(frames, fps, show),
         Media::Array { file, key, shape } => array(file, key, *shape, fps, show),
+        Media::Still(path) => still(path, show),
     }
 }
 
@@ -71,6 +72,14 @@ fn pictures(frames: &Frames, fps: f64, show: Show<'_>) -> Result<Vec<String>> {
         return Err(Error::input(format!("none of its {all} pictures could be read")).at(frames.dir.display()));
     }
     Ok((missing > 0).then(|| format!("{missing} of {all} pictures are missing or damaged")).into_iter().collect())
+}
+
+fn still(path: &Path, show: Show<'_>) -> Result<Vec<String>> {
+    let (mut frame, mut gray) = (Frame::default(), Gray::default());
+    folder::read(path, &mut frame)?;
+    frame.luma_into(&mut gray)?;
+    show(Shown::Crop(&gray), 0.0)?;
+    Ok(Vec::new())
 }
 
 fn array(file: &Path, key: &str, [_, height, width]: [usize; 3], fps: f64, show: Show<'_>) -> Result<Vec<String>> {

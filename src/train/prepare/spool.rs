@@ -74,7 +74,7 @@ pub(super) fn make(job: &Job, shop: &Shop, target: Option<&mut (dyn AudioTarget 
     let full = |e| Error::io("cannot be written").at(part.display()).caused_by(e);
     let tar = tar::Builder::new(BufWriter::new(File::create(&part).map_err(full)?));
     let mut strip = Strip::new(recording, config, sound, tar, part.clone());
-    let mut cutter = Cutter::new(config)?;
+    let mut cutter = Cutter::new(config);
     remarks.extend(play(recording, config.picture_fps, &mut |shown, time_s| {
         shop.ensure_going()?;
         let (crop, face) = cutter.cut(shown, time_s)?;

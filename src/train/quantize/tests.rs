@@ -345,3 +345,39 @@ fn a_run_of_fit_becomes_two_graphs_a_record_and_a_bundle() {
         assert!(told.contains(word), "{told}");
     }
 }
+
+#[test]
+fn stills_in_shards_are_calibrated_and_judged_on_as_clips() {
+    use crate::train::data::record::Split;
+    use crate::train::data::still::tests::{recording, still, write};
+    let dir = tempfile::tempdir().unwrap();
+    let spec = small_spec();
+    let stills: Vec<_> =
+        (0..4).map(|n| still(Split::Train, n, 24)).chain((4..9).map(|n| still(Split::Valid, n, 24))).collect();
+    let rule = crate::spec::CropRule { size_px: spec.size_px, ..crate::spec::CropRule::FERPLUS };
+    let data = |name: &str, samples: &[crate::train::shards::Sample]| Data::Shards {
+        rule,
+        reader: write(&dir.path().join(name), samples),
+        held: Split::Valid,
+    };
+    let all = data("stills", &stills);
+    assert_eq!(all.held_name().unwrap(), "the shards' valid split (stills as clips of 8 frames by camera motion)");
+    let held: Vec<Sequence> = all.held().flat_map(|chunk| chunk.unwrap()).collect();
+    assert_eq!(held.len(), 5);
+    for (sequence, still) in held.iter().zip(&stills[4..]) {
+        assert_eq!((sequence.labels.len(), sequence.labels[7], sequence.shown), (8, still.labels[0], 1));
+        assert!(sequence.labels[..7].iter().flatten().all(|v| v.is_nan()));
+    }
+    let student = student(&spec, 1.0, 1);
+    let judged = || Judged::of(&student, &all).unwrap();
+    assert_eq!(judged().labels.len(), 5, "one reading a still");
+    assert_eq!(judged().logits, judged().logits);
+    let rings = all.calibration(&spec, 4).unwrap();
+    let area = spec.size_px * spec.size_px;
+    assert_eq!(rings.len(), 4 * spec.ring * area);
+    assert_ne!(rings[..area], rings[(spec.ring - 1) * area..][..area], "the ring moves");
+
+    let moving = data("moving", &[recording(Split::Valid, 1, 24, 6, 10.0)]);
+    assert_eq!(moving.held_name().unwrap(), "the shards' valid split");
+    assert_eq!(moving.held().next().unwrap().unwrap()[0].labels.len(), 6);
+}

@@ -309,3 +309,19 @@ fn engines_are_chosen_by_name_and_the_rest_is_accounted_for() {
     assert!(engines::of_figures("simd", Precision::Fp32).is_err());
     assert_eq!(engines::of_figures("auto", Precision::Fp32).unwrap().name == "tract", cfg!(feature = "tract"));
 }
+
+#[test]
+fn a_set_of_stills_says_so_in_its_name_and_engines_are_compared_on_its_clips() {
+    use crate::train::data::still::tests::{recording, still, write};
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let stills: Vec<Sample> = (0..3).map(|n| still(Split::Test, n, 16)).collect();
+    write(&at("faces"), &stills);
+    write(&at("people"), &[recording(Split::Test, 0, 16, 12, 10.0)]);
+    let sets = open(&[at("faces"), at("people")], Split::Test, 2).unwrap();
+    let names: Vec<&str> = sets.iter().map(|s| &s.source.name[..]).collect();
+    assert_eq!(names, ["faces (stills as clips of 15 frames by camera motion)", "people"]);
+    assert_eq!((sets[0].frames, sets[1].frames), (45, 12));
+    let frames: Vec<usize> = beginnings(&sets, Split::Test, 40).unwrap().iter().map(|s| s.meta.frames).collect();
+    assert_eq!(frames, [7, 7, 6, 12]);
+}

@@ -1,4 +1,4 @@
-//! The annotated video data sets of the field. A new one is one file here and one line in [`DATASETS`].
+//! The annotated data sets of the field, videos and one of stills. A new one is one file here and one line in [`DATASETS`].
 //!
 //! None may be passed on, so none is in this project: a user signs its licence, and a loader reads the folder as
 //! it was handed out. Every value ends as arousal and valence in [-1, 1] ([`Affect`](crate::render::Affect)).
@@ -6,6 +6,7 @@
 mod afew_va;
 mod affwild2;
 mod avec;
+mod ferplus;
 pub(crate) mod files;
 mod msp_face;
 pub(crate) mod npz;
@@ -62,7 +63,7 @@ pub struct Dataset {
 }
 
 /// All of them.
-pub const DATASETS: [&Dataset; 10] = [
+pub const DATASETS: [&Dataset; 11] = [
     &sewa::RAW,
     &sewa::VAERR,
     &avec::AVEC2019,
@@ -73,6 +74,7 @@ pub const DATASETS: [&Dataset; 10] = [
     &msp_face::DATASET,
     &afew_va::DATASET,
     &omg::DATASET,
+    &ferplus::DATASET,
 ];
 
 impl Dataset {
