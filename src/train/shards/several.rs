@@ -7,7 +7,7 @@ use crate::train::data::record::Split;
 use std::path::PathBuf;
 
 /// Keeps the choice between folders apart from what else is drawn from the same seed.
-const CHOICE: u64 = 0x63_686f_6963_65;
+const CHOICE: u64 = 0x63_686F_6963;
 
 impl Reader {
     /// Opens folders that one training reads.
@@ -118,7 +118,7 @@ mod tests {
         assert_eq!((first.len(), first.iter().collect::<BTreeSet<_>>().len()), (40, 40));
         assert_eq!(first, mixed(1, 0));
         assert!(first != mixed(1, 1) && first != mixed(2, 0));
-        let small: Vec<usize> = (0..40).filter(|i| first[*i] >= "v100".to_owned()).collect();
+        let small: Vec<usize> = (0..40).filter(|i| first[*i].as_str() >= "v100").collect();
         assert!(small.iter().any(|i| *i < 20) && small.iter().any(|i| *i >= 20), "{small:?}");
 
         let one: Vec<String> =
