@@ -186,8 +186,12 @@ pub fn pretrain(
     let readers = Reader::open_all(&paths.shards)?;
     let feed = ClipFeed::new(readers, &config.clips, config.run.batch, config.run.seed)?;
     let input = Input { normalise: normalise(feed.readers())?, device: device.clone() };
+    let mut backbone = Backbone::new(&config.model, config.run.seed, &device)?;
+    if config.run.mixed_precision {
+        backbone = backbone.in_bfloat16(&device)?;
+    }
     let setup = Setup {
-        backbone: Backbone::new(&config.model, config.run.seed, &device)?,
+        backbone,
         features: config.model.features(),
         audio_dims: feed.readers().iter().find_map(|r| r.index().audio.as_ref()).map(|a| a.dims),
         input: input.clone(),

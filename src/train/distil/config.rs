@@ -124,6 +124,7 @@ impl DistilConfig {
                 .remedy("prepare the data with a lower --fps"));
         }
         self.clips.validate()?;
+        self.run.ensure_full_precision()?;
         self.run.validate()
     }
 

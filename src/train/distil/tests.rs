@@ -216,6 +216,7 @@ fn settings_that_make_no_sense_are_refused_by_name() {
         (with(|c| c.terms.temperature = 0.0), "temperature"),
         (with(|c| c.lag.most_s = 9.0), "most_s"),
         (with(|c| c.clips.every = 2), "--fps"),
+        (with(|c| c.run.mixed_precision = true), "full model"),
     ] {
         assert!(told.contains(word), "{told}");
     }

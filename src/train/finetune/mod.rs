@@ -103,6 +103,9 @@ fn bins(recipe: &Recipe, readers: &[Reader]) -> Result<[Bins; 2]> {
 /// If `from` cannot be read, or holds nothing that fits.
 pub fn start(config: &FineTuneConfig, from: Option<&Path>, device: &Device) -> Result<FullNet> {
     let mut net = FullNet::new(&config.model, config.run.seed, device)?;
+    if config.run.mixed_precision {
+        net.backbone = net.backbone.in_bfloat16(device)?;
+    }
     if let Some(from) = from {
         let report;
         (net, report) = if from.extension().is_some_and(|e| e == "pth" || e == "pt") {

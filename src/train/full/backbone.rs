@@ -2,13 +2,13 @@
 
 use super::FullSpec;
 use super::rows::{self, Rows};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::render::Rng;
 use crate::train::net::normal;
 use burn::module::{Module, Param};
 use burn::nn::{BatchNorm, BatchNormConfig};
 use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
-use burn::tensor::{Device, Tensor, activation, module};
+use burn::tensor::{Device, FloatDType, Tensor, activation, module};
 
 /// Frames that the stem's kernel spans.
 pub const TAPS: usize = 5;
@@ -23,6 +23,8 @@ pub struct ConvNorm {
     pub conv: Param<Tensor<4>>,
     pub norm: BatchNorm,
     pub stride: usize,
+    /// Whether the convolution is taken in bfloat16.
+    pub bfloat16: bool,
 }
 
 impl ConvNorm {
@@ -32,6 +34,7 @@ impl ConvNorm {
             conv: normal([out, input, k, k], (2.0 / (taps * out) as f64).sqrt(), rng, device),
             norm: BatchNormConfig::new(out).init(device),
             stride,
+            bfloat16: false,
         }
     }
 
@@ -39,7 +42,13 @@ impl ConvNorm {
         let kernel = self.conv.val();
         let pad = kernel.dims()[3] / 2;
         let options = ConvOptions::new([self.stride; 2], [pad; 2], [1; 2], 1);
-        self.norm.forward(module::conv2d(x, kernel, None, options))
+        let convolved = if self.bfloat16 {
+            let half = |t: Tensor<4>| t.cast(FloatDType::BF16);
+            module::conv2d(half(x), half(kernel), None, options).cast(FloatDType::F32)
+        } else {
+            module::conv2d(x, kernel, None, options)
+        };
+        self.norm.forward(convolved)
     }
 }
 
@@ -63,7 +72,7 @@ impl Stem {
 
     /// `B x T x H x W` -> `BT x width x H/4 x W/4`.
     pub fn forward(&self, clips: Tensor<4>) -> Tensor<4> {
-        let by_rows = rows::suit(self.layer.conv.val().dims()[0], &clips);
+        let by_rows = !self.layer.bfloat16 && rows::suit(self.layer.conv.val().dims()[0], &clips);
         self.run(clips, by_rows)
     }
 
@@ -134,6 +143,24 @@ impl Backbone {
         Ok(Self::draw(spec, &mut Rng::new(seed, 3 << 48), device))
     }
 
+    /// In mixed precision: the convolutions' inputs and kernels are rounded to bfloat16 and their sums come back in f32. The weights
+    /// that the optimiser moves, BatchNorm and all that follows stay f32. bfloat16 has f32's range, so that no loss need be scaled
+    /// (Kalamkar et al., arXiv 1905.12322).
+    ///
+    /// # Errors
+    /// If `device` does not have the type.
+    pub fn in_bfloat16(mut self, device: &Device) -> Result<Self> {
+        if !device.supports_dtype(FloatDType::BF16) {
+            return Err(Error::unsupported("the device has no bfloat16").remedy("set run.mixed_precision=false"));
+        }
+        self.stem.layer.bfloat16 = true;
+        for block in &mut self.trunk {
+            let Block { first, second, shortcut } = block;
+            [Some(first), Some(second), shortcut.as_mut()].into_iter().flatten().for_each(|c| c.bfloat16 = true);
+        }
+        Ok(self)
+    }
+
     pub(super) fn draw(spec: &FullSpec, rng: &mut Rng, device: &Device) -> Self {
         let width = spec.width;
         let block = |i: usize, rng: &mut Rng| {
@@ -156,7 +183,7 @@ impl Backbone {
 
     /// Trunk and global mean: `BT x width x h x w` -> `B x T x 8 width`.
     pub(super) fn pooled(&self, x: Tensor<4>, clips: usize, frames: usize) -> Tensor<3> {
-        let by_rows = rows::suit(x.dims()[1], &x.clone().detach());
+        let by_rows = !self.stem.layer.bfloat16 && rows::suit(x.dims()[1], &x.clone().detach());
         let features = self.trunk(x, by_rows);
         let channels = features.dims()[1];
         features.reshape([clips, frames, channels])
@@ -209,6 +236,31 @@ mod tests {
                 assert!(gap < 1e-3 * scale, "{frames} frames of {width} x {height}: {gap} of {scale}");
             }
         }
+    }
+
+    #[test]
+    fn mixed_precision_trains_as_f32_does_up_to_bfloat16s_rounding() {
+        let device = Device::flex().autodiff();
+        let spec = FullSpec { width: 3, ..FullSpec::default() };
+        let net = || Backbone::new(&spec, 3, &device).unwrap();
+        let mixed = net().in_bfloat16(&device).unwrap();
+        assert!(mixed.trunk[4].shortcut.as_ref().unwrap().bfloat16);
+        let x = normal([2, 4, 35, 38], 1.0, &mut Rng::new(4, 1), &device).val().detach();
+        let (a, b) = (trained(&mixed, &x, false), trained(&net(), &x, false));
+        for (a, b) in a.iter().zip(&b) {
+            let pairs = || a.iter::<f32>().zip(b.iter::<f32>());
+            let gap = pairs().map(|(a, b)| (a - b).powi(2)).sum::<f32>().sqrt();
+            let size = b.iter::<f32>().map(|v| v * v).sum::<f32>().sqrt();
+            assert!(gap > 0.0 && gap < 0.1 * size, "{gap} of {size}");
+            assert_eq!(a.dtype, b.dtype);
+        }
+        // What is forwarded goes the same way, whatever the width.
+        let features = |net: &Backbone| net.forward(x.clone()).into_data();
+        assert_eq!(
+            features(&mixed),
+            mixed.trunk(mixed.stem.run(x.clone(), false), false).reshape([2, 4, 24]).into_data()
+        );
+        assert_ne!(features(&mixed), features(&net()));
     }
 
     #[test]

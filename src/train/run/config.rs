@@ -36,6 +36,8 @@ pub struct LoopConfig {
     pub checkpoint_steps: usize,
     /// Recompute activations in the backward pass instead of keeping them: less memory, more time.
     pub recompute: bool,
+    /// The full model's convolutions in bfloat16, all else in f32; for devices that are quicker at it.
+    pub mixed_precision: bool,
 }
 
 impl Default for LoopConfig {
@@ -55,6 +57,7 @@ impl Default for LoopConfig {
             patience: 0,
             checkpoint_steps: 0,
             recompute: false,
+            mixed_precision: false,
         }
     }
 }
@@ -76,6 +79,17 @@ impl LoopConfig {
         }
         if !(self.clip_norm >= 0.0 && self.weight_decay >= 0.0) {
             return refuse("clip_norm and run.weight_decay must not be negative");
+        }
+        Ok(())
+    }
+
+    /// For a student, whose training is in f32 or int8.
+    ///
+    /// # Errors
+    /// If mixed precision is asked for.
+    pub fn ensure_full_precision(&self) -> Result<()> {
+        if self.mixed_precision {
+            return Err(Error::usage("run.mixed_precision is for the full model; a student is trained without it"));
         }
         Ok(())
     }

@@ -57,6 +57,7 @@ impl QatConfig {
     pub fn validate(&self) -> Result<()> {
         self.objective()?;
         self.clips.validate()?;
+        self.run.ensure_full_precision()?;
         self.run.validate()
     }
 
