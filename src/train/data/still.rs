@@ -299,8 +299,9 @@ pub(crate) mod tests {
     #[test]
     fn a_census_says_what_is_judged() {
         let dir = tempfile::tempdir().unwrap();
-        let all = [still(Split::Valid, 0, 8), still(Split::Test, 1, 8), recording(Split::Test, 2, 8, 6, 10.0)];
-        let all = [&all[..], &[recording(Split::Train, 3, 8, 6, 10.0)]].concat();
+        let people = |split, n| recording(split, n, 8, 6, 10.0);
+        let all =
+            [people(Split::Train, 3), still(Split::Valid, 0, 8), still(Split::Test, 1, 8), people(Split::Test, 2)];
         let reader = write(dir.path(), &all);
         let of = |split| Census::of(&reader, split, 1).unwrap();
         assert_eq!(of(Split::Valid).about().unwrap(), "stills as clips of 8 frames by camera motion");
