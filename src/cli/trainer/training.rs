@@ -147,7 +147,9 @@ impl Distil {
         let paths = DistilPaths { teacher, shards, run };
         let done = distil::distil(&settings, &paths, self.args.resume, &*ranks, stop, true)?;
         let score = done.best_score.unwrap_or(f64::NAN);
-        let text = format!("best epoch {} of {}: mean validation CCC {score:.4}\n", done.best_epoch, done.epochs);
+        let on = judged_on(&paths.shards, 1)?;
+        let (best, epochs) = (done.best_epoch, done.epochs);
+        let text = format!("best epoch {best} of {epochs}: mean validation CCC {score:.4}{on}\n");
         told(&*ranks, &text)
     }
 }
