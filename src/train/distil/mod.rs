@@ -107,6 +107,11 @@ pub fn distil(
     let device = config.device.open(ranks.local_rank(), config.run.recompute)?;
     let (teacher, reader, taught) = finetune::best(&paths.teacher, &device)?;
     ensure_teaches(config, &taught, &paths.teacher)?;
+    if config.terms.values > 0.0 && reader.by_bins.iter().any(Option::is_some) {
+        return Err(Error::unsupported("the teacher was trained without values, by bins alone")
+            .at(paths.teacher.display())
+            .remedy("set terms.values=0, or take a teacher of another loss than 3 and 4"));
+    }
     let feed = ClipFeed::new(Reader::open_all(&paths.shards)?, &config.clips, config.run.batch, config.run.seed)?;
     let (spec, most) = (config.spec()?, config.lag.frames(feed.fps()));
     if feed.frames() < most + 2 {

@@ -111,7 +111,7 @@ fn task(mode: LagMode, terms: Terms, most: usize) -> Distil {
         rule: crop_rule(&spec()),
         spec: spec(),
         teacher: FullNet::new(&model, 1, &device).unwrap().valid(),
-        reader: finetune::Predictor { size_px: 16, normalise, every: 1, device: Device::flex() },
+        reader: finetune::Predictor { size_px: 16, normalise, every: 1, by_bins: [None, None], device: Device::flex() },
         most,
         device,
         mismatch: Vec::new(),

@@ -96,7 +96,7 @@ mod tests {
     const NORMALISE: Normalise = Normalise { mean: 0.5, std: 0.2 };
 
     fn predictor(every: usize) -> Predictor {
-        Predictor { size_px: 16, normalise: NORMALISE, every, device: Device::flex() }
+        Predictor { size_px: 16, normalise: NORMALISE, every, by_bins: [None, None], device: Device::flex() }
     }
 
     fn net() -> FullNet {

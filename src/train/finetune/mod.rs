@@ -147,7 +147,7 @@ pub fn finetune(
         views: config.views_of(feed.size_px()),
         input: Input { normalise, device: device.clone() },
     };
-    let mut judge = CccJudge::new(readers, Split::Valid, Predictor::of(config, normalise, &device))?;
+    let mut judge = CccJudge::new(readers, Split::Valid, Predictor::of(config, normalise, &bins, &device)?)?;
     let kept = Kept { config: config.clone(), start_from: paths.start_from.clone(), normalise, bins };
     let training = Training {
         config: &config.run,
@@ -187,6 +187,6 @@ pub fn best(run: &Path, device: &Device) -> Result<(FullNet, Predictor, Kept)> {
     let kept: Kept = serde_json::from_value(progress.settings)
         .map_err(|e| Error::input("is no fine-tuning run").at(run.display()).caused_by(e))?;
     let net = load_net(FullNet::new(&kept.config.model, 0, device)?, &run.join(BEST))?.valid();
-    let predictor = Predictor::of(&kept.config, kept.normalise, device);
+    let predictor = Predictor::of(&kept.config, kept.normalise, &kept.bins, device)?;
     Ok((net, predictor, kept))
 }

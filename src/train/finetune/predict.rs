@@ -2,14 +2,15 @@
 
 use super::{FineTuneConfig, VideoResult};
 use crate::error::{Error, Result};
-use crate::spec::Head;
+use crate::spec::{BINS, Head};
 use crate::train::data::record::Split;
 use crate::train::data::still;
 use crate::train::full::FullNet;
+use crate::train::loss::Bins;
 use crate::train::pretext::views::Normalise;
 use crate::train::run::Batch;
 use crate::train::shards::{Reader, Sample};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData, activation};
 
 /// Frames on either side that the stem sees.
 const SEEN: usize = 2;
@@ -25,15 +26,23 @@ pub struct Predictor {
     pub normalise: Normalise,
     /// As in training: every so-manieth frame.
     pub every: usize,
+    /// Bins whose expectation is read, for a dimension whose value no term of the loss trains (losses 3 and 4).
+    pub by_bins: [Option<Bins>; 2],
     /// Without gradients.
     pub device: Device,
 }
 
 impl Predictor {
-    /// As `config` trains, on `device` without its gradients.
-    pub fn of(config: &FineTuneConfig, normalise: Normalise, device: &Device) -> Self {
-        let device = device.clone().inner();
-        Self { size_px: config.model.size_px, normalise, every: config.clips.every, device }
+    /// As `config` trains, with its bins, on `device` without its gradients.
+    ///
+    /// # Errors
+    /// If the loss is none.
+    pub fn of(config: &FineTuneConfig, normalise: Normalise, bins: &[Bins; 2], device: &Device) -> Result<Self> {
+        let recipe = config.recipe()?;
+        let untrained = [recipe.arousal, recipe.valence].map(|w| w.ccc + w.mse == 0.0);
+        let by_bins = std::array::from_fn(|d| untrained[d].then(|| bins[d].clone()));
+        let (size_px, every) = (config.model.size_px, config.clips.every);
+        Ok(Self { size_px, normalise, every, by_bins, device: device.clone().inner() })
     }
 
     /// Predictions of `net`, which is in inference mode, for every recording of `split`, parts joined. A still is read as a clip
@@ -67,11 +76,7 @@ impl Predictor {
         let frames: Vec<usize> = (0..sample.meta.frames).step_by(self.every).collect();
         let features = self.features(net, sample, &frames);
         let logits = net.logits(features).squeeze_dim::<2>(0);
-        let column = |head: Head| -> Vec<f64> {
-            let raw = logits.clone().narrow(1, head.value(), 1).into_data();
-            raw.iter::<f64>().map(|v| (v / 2.0).tanh()).collect()
-        };
-        let [arousal, valence] = Head::ALL.map(column);
+        let [arousal, valence] = [0, 1].map(|d| self.read(&logits, d));
         Ok(VideoResult {
             video: sample.meta.video.clone(),
             subject: Some(sample.meta.person().to_owned()),
@@ -79,6 +84,19 @@ impl Predictor {
             predicted: arousal.into_iter().zip(valence).map(|(a, v)| [a, v]).collect(),
             labels: frames.iter().map(|t| sample.labels[*t].map(f64::from)).collect(),
         })
+    }
+
+    /// Arousal (0) or valence (1) from `T x 42` logits.
+    fn read(&self, logits: &Tensor<2>, d: usize) -> Vec<f64> {
+        let head = Head::ALL[d];
+        let Some(bins) = &self.by_bins[d] else {
+            let raw = logits.clone().narrow(1, head.value(), 1).into_data();
+            return raw.iter::<f64>().map(|v| (v / 2.0).tanh()).collect();
+        };
+        let shares = activation::softmax(logits.clone().narrow(1, head.bins().start, BINS), 1).into_data();
+        let shares: Vec<f64> = shares.iter::<f64>().collect();
+        let expected = |row: &[f64]| row.iter().enumerate().map(|(k, p)| p * bins.centre(k)).sum();
+        shares.chunks_exact(BINS).map(expected).collect()
     }
 
     /// Logits `clips x T x 42` and features `clips x T x C` of a batch, each clip from its first frame to its last.
@@ -174,7 +192,8 @@ mod tests {
         let spec = FullSpec { size_px: 16, width: 1, hidden: 3, layers: 1 };
         let net = FullNet::new(&spec, 1, &Device::flex().autodiff()).unwrap().valid();
         let normalise = Normalise { mean: 0.5, std: 0.2 };
-        let predictor = Predictor { size_px: 16, normalise, every: 1, device: Device::flex() };
+        let by_bins = [None, None];
+        let mut predictor = Predictor { size_px: 16, normalise, every: 1, by_bins, device: Device::flex() };
         let got = predictor.sample(&net, &sample).unwrap();
         let all: Vec<usize> = (0..frames).collect();
         let whole = net.forward(predictor.pictures(&sample, &all)).squeeze_dim::<2>(0);
@@ -182,6 +201,17 @@ mod tests {
         for (g, w) in got.predicted.iter().zip(&want) {
             assert!((g[1] - (w / 2.0).tanh()).abs() < 1e-6);
         }
+        predictor.by_bins = [Some(Bins::Equal), None];
+        let (by_bins, logits) =
+            (predictor.sample(&net, &sample).unwrap(), net.forward(predictor.pictures(&sample, &all)));
+        let logits: Vec<f64> = logits.into_data().iter::<f64>().collect();
+        for (row, p) in logits.chunks_exact(42).zip(&by_bins.predicted) {
+            let e: Vec<f64> = row[Head::Arousal.bins()].iter().map(|v| v.exp()).collect();
+            let centres = (0..BINS).map(|k| -0.95 + 0.1 * k as f64);
+            let want = e.iter().zip(centres).map(|(e, c)| e * c).sum::<f64>() / e.iter().sum::<f64>();
+            assert!((p[0] - want).abs() < 1e-5, "{} instead of {want}", p[0]);
+        }
+        assert!(by_bins.predicted.iter().zip(&got.predicted).all(|(a, b)| a[1] == b[1] && a[0] != b[0]));
         assert_eq!((got.predicted.len(), got.labels[0][0]), (frames, 0.0));
         assert!(got.labels[0][1].is_nan());
     }

@@ -252,7 +252,7 @@ mod tests {
             let gap = pairs().map(|(a, b)| (a - b).powi(2)).sum::<f32>().sqrt();
             let size = b.iter::<f32>().map(|v| v * v).sum::<f32>().sqrt();
             assert!(gap > 0.0 && gap < 0.1 * size, "{gap} of {size}");
-            assert_eq!(a.dtype, b.dtype);
+            assert_eq!(a.dtype(), b.dtype());
         }
         // What is forwarded goes the same way, whatever the width.
         let features = |net: &Backbone| net.forward(x.clone()).into_data();
