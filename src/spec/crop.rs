@@ -39,6 +39,11 @@ impl CropRule {
     /// place: the rule stays what the shipped student was trained with, and training jitters its crops.
     pub const FERPLUS: Self = Self { size_px: 80, detail_px: 48, margin: 1.108, shift_x: 0.004, shift_y: 0.004 };
 
+    /// [`Self::FERPLUS`] for a student whose crops have another side.
+    pub fn of_side(size_px: usize) -> Self {
+        Self { size_px, ..Self::FERPLUS }
+    }
+
     /// The crop square `[x, y, side]` in pixels for the box `[x, y, side]`.
     pub fn square(&self, face: [f32; 3]) -> [f32; 3] {
         let [x, y, side] = face;

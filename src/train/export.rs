@@ -71,7 +71,7 @@ pub fn export(run: &Path, measured: &Measured, out: &Path, terms: &Terms) -> Res
     let (fp32, int8) = (read(&run.join("student.onnx"), remedy)?, read(&run.join("student-int8.onnx"), remedy)?);
     let (licence, summary) = about(&done, terms.licence)?;
     let student = onnx::read_student(&int8)?;
-    let rule = CropRule { size_px: student.spec.size_px, ..CropRule::FERPLUS };
+    let rule = CropRule::of_side(student.spec.size_px);
     let (data, split, labels) = measured.open(rule)?;
     let measure = |student: &Student| -> Result<Evaluation> {
         let found = Judged::of(student, &data)?;

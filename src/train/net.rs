@@ -140,6 +140,21 @@ impl GruCell {
     }
 }
 
+impl GruCell {
+    /// States after each step from a zero state. `x` are rows of features, clip by clip; every frame is shown `shown` times.
+    pub fn unroll(&self, x: Tensor<2>, clips: usize, shown: usize) -> Vec<Tensor<2>> {
+        let frames = x.dims()[0] / clips;
+        let mut h = Tensor::zeros([clips, self.hidden], &x.device());
+        let projected = self.project(x).reshape([clips, frames, 3 * self.hidden]);
+        let mut states = Vec::with_capacity(frames * shown);
+        for t in (0..frames).flat_map(|t| std::iter::repeat_n(t, shown)) {
+            h = self.step(projected.clone().narrow(1, t, 1).squeeze_dim(1), h);
+            states.push(h.clone());
+        }
+        states
+    }
+}
+
 /// The trainable student.
 #[derive(Module, Debug)]
 pub struct StudentNet {

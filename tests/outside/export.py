@@ -23,24 +23,13 @@ peers.enter_environment()
 import numpy as np  # noqa: E402
 import onnxruntime  # noqa: E402
 from ai_edge_litert.interpreter import Interpreter  # noqa: E402
+from pictures import rings  # noqa: E402
 
 LOGITS = 42
 VALUES = [20, 41]  # logits of arousal and valence
 
 # Largest difference of a logit or state value in fp32, and of a decoded value in int8.
 FP32, INT8 = 1e-4, 5e-3
-
-
-def rings(n, channels, size):
-    """Noise, smooth pictures that move, black and white: u8 [n, channels, size, size]."""
-    rng = np.random.default_rng(11)
-    out = rng.integers(0, 256, (n, channels, size, size), dtype=np.uint8)
-    for k in range(0, n, 2):
-        coarse = rng.normal(size=(channels, 11, 11))
-        smooth = np.kron(coarse, np.ones((-(-size // 11),) * 2))[:, :size, :size] * 40 + 128
-        out[k] = np.clip(smooth + rng.normal(size=smooth.shape) * 6, 0, 255)
-    out[1 % n], out[3 % n] = 0, 255
-    return out
 
 
 def onnx_runtime(file):
@@ -89,7 +78,7 @@ def judge(server, source, folder, steps):
     """All forms of one student; gives whether every claim holds."""
     precision, *shape = server.ask(f"student {source}")
     channels, size, hidden = map(int, shape)
-    given = rings(steps, channels, size)
+    given = rings(11, steps, channels, size)
     given.tofile(f"{folder}/rings")
     server.ask(f"stream {folder}/rings {folder}/wanted")
     wanted = np.fromfile(f"{folder}/wanted", np.float32).reshape(steps, LOGITS + hidden)

@@ -28,18 +28,7 @@ import onnx  # noqa: E402
 import onnxruntime  # noqa: E402
 from ai_edge_litert import schema_py_generated as schema  # noqa: E402
 from ai_edge_litert.interpreter import Interpreter  # noqa: E402
-
-
-def rings(n, channels, size):
-    """Noise, smooth pictures, black and white: u8 [n, channels, size, size]."""
-    rng = np.random.default_rng(7)
-    out = rng.integers(0, 256, (n, channels, size, size), dtype=np.uint8)
-    for k in range(0, n, 2):
-        coarse = rng.normal(size=(channels, 11, 11))
-        smooth = np.kron(coarse, np.ones((-(-size // 11),) * 2))[:, :size, :size] * 40 + 128
-        out[k] = np.clip(smooth + rng.normal(size=smooth.shape) * 6, 0, 255)
-    out[1 % n], out[3 % n] = 0, 255
-    return out
+from pictures import rings  # noqa: E402
 
 
 def layer_names(model):
@@ -171,7 +160,7 @@ def main():
     shapes = [[d.dim_value for d in s] for s in layer_shapes(model)]
     with tempfile.TemporaryDirectory() as folder:
         server = peers.Server(arguments.bundle)
-        given = rings(arguments.rings, channels, size)
+        given = rings(7, arguments.rings, channels, size)
         given.tofile(f"{folder}/rings")
         server.ask(f"layers {folder}/rings {folder}/layers")
         server.ask(f"tflite {folder}/student.tflite")

@@ -37,11 +37,11 @@ pub(super) fn variants(base: &DistilConfig) -> Vec<(&'static str, DistilConfig)>
 /// # Errors
 /// A run without a finished epoch, or shards that cannot be read.
 pub(super) fn predictions(run: &Path, shards: &Path, split: Split) -> Result<Vec<VideoResult>> {
-    let (student, _) = distil::best(run)?;
+    let (student, ..) = distil::best(run)?;
     let reader = Reader::open(shards)?;
     let about: BTreeMap<String, (String, f64)> =
         reader.metas(split)?.into_iter().map(|m| (m.video.clone(), (m.person().to_owned(), m.fps))).collect();
-    let rule = CropRule { size_px: student.spec.size_px, ..CropRule::FERPLUS };
+    let rule = CropRule::of_side(student.spec.size_px);
     let data = Data::Shards { rule, reader, held: split };
     let predictor = Predictor::new(&student)?;
     let mut all = Vec::new();

@@ -9,7 +9,7 @@ use crate::spec::{CropRule, StudentSpec};
 use crate::train::data::augment::Augment;
 use crate::train::finetune::Predictor;
 use crate::train::full::{Backbone, FullNet};
-use crate::train::loss::{Bins, Recipe, Targets};
+use crate::train::loss::{Bins, Recipe};
 use crate::train::quantize::float::real;
 use crate::train::rings::rings;
 use crate::train::run::{At, Batch, Loss, Method};
@@ -67,9 +67,8 @@ impl Distil {
         if weight == 0.0 || batch.labels.iter().flatten().all(|v| v.is_nan()) {
             return Ok(());
         }
-        let [clips, frames, heads] = answers.logits.dims();
-        let targets = Targets::new(&batch.labels, &[Bins::Equal, Bins::Equal], &self.device)?;
-        let losses = self.recipe.loss(&answers.logits.clone().reshape([clips * frames, heads]), &targets)?;
+        let bins = [Bins::Equal, Bins::Equal];
+        let losses = self.recipe.loss_of_clips(answers.logits.clone(), &batch.labels, &bins)?;
         loss.add("labels", weight, losses.total);
         Ok(())
     }
@@ -119,7 +118,7 @@ impl Distil {
             loss.figures.push(("lag_frames", expected(&shares)?));
             return Ok(());
         }
-        let now = told.iter().map(Sum::value).collect::<Result<Vec<f64>>>()?;
+        let now: Vec<f64> = told.iter().map(Sum::value).collect();
         if self.mismatch.is_empty() {
             self.mismatch.clone_from(&now);
         }
@@ -187,9 +186,8 @@ impl Sum {
         }
     }
 
-    fn value(&self) -> Result<f64> {
-        let total = self.total.as_ref().map_or(0.0, |t| f64::from(t.clone().into_scalar::<f32>()));
-        Ok(total)
+    fn value(&self) -> f64 {
+        self.total.as_ref().map_or(0.0, |t| f64::from(t.clone().into_scalar::<f32>()))
     }
 
     fn done(self) -> Result<Loss> {

@@ -15,7 +15,7 @@ pub use net::{Answers, Pupil};
 pub use terms::{Lesson, Pairs, bins, features, values};
 
 use crate::error::{Error, Result};
-use crate::model::{Student, sha256_hex};
+use crate::model::Student;
 use crate::spec::{CropRule, StudentSpec};
 use crate::train::data::record::Split;
 use crate::train::finetune;
@@ -55,11 +55,6 @@ pub struct Kept {
     pub most: usize,
 }
 
-/// The crop of a student, in the framing of the shards.
-fn crop_rule(spec: &StudentSpec) -> CropRule {
-    CropRule { size_px: spec.size_px, ..CropRule::FERPLUS }
-}
-
 /// Mean CCC of the folded student on the validation split, through the runtime's arithmetic; over folders, each judged on its
 /// own.
 struct StudentJudge {
@@ -71,7 +66,7 @@ struct StudentJudge {
 impl StudentJudge {
     fn new(readers: Vec<Reader>, spec: &StudentSpec) -> Result<Self> {
         let sets = finetune::judged_sets(readers, Split::Valid, 1)?.into_iter();
-        let data = |reader| Data::Shards { rule: crop_rule(spec), reader, held: Split::Valid };
+        let data = |reader| Data::Shards { rule: CropRule::of_side(spec.size_px), reader, held: Split::Valid };
         Ok(Self { spec: spec.clone(), sets: sets.map(|(reader, about)| (data(reader), about)).collect() })
     }
 }
@@ -79,15 +74,8 @@ impl StudentJudge {
 impl Judge<Distil> for StudentJudge {
     fn judge(&mut self, _method: &Distil, net: &Pupil) -> Result<Verdict> {
         let student = fold(&net.student, &self.spec)?;
-        let (mut scores, mut figures) = (Vec::new(), Vec::new());
-        for (data, about) in &self.sets {
-            let [arousal, valence] = Judged::of(&student, data)?.agreement();
-            let about = about.as_ref().map_or(String::new(), |a| format!(" ({a})"));
-            figures.push((format!("valid_ccc_arousal{about}"), arousal.ccc));
-            figures.push((format!("valid_ccc_valence{about}"), valence.ccc));
-            scores.push(0.5 * (arousal.ccc + valence.ccc));
-        }
-        Ok(Verdict { score: Some(scores.iter().sum::<f64>() / scores.len() as f64), figures })
+        let of = |(data, about): &(Data, Option<String>)| Ok((Judged::of(&student, data)?.agreement(), about.clone()));
+        finetune::verdict(Split::Valid, self.sets.iter().map(of))
     }
 }
 
@@ -106,26 +94,27 @@ pub fn distil(
     config.validate()?;
     let device = config.device.open(ranks.local_rank(), config.run.recompute)?;
     let (teacher, reader, taught) = finetune::best(&paths.teacher, &device)?;
-    ensure_teaches(config, &taught, &paths.teacher)?;
-    if config.terms.values > 0.0 && reader.by_bins.iter().any(Option::is_some) {
-        return Err(Error::unsupported("the teacher was trained without values, by bins alone")
-            .at(paths.teacher.display())
-            .remedy("set terms.values=0, or take a teacher of another loss than 3 and 4"));
-    }
-    let feed = ClipFeed::new(Reader::open_all(&paths.shards)?, &config.clips, config.run.batch, config.run.seed)?;
+    ensure_teaches(config, &taught, &reader, &paths.teacher)?;
+    let readers = Reader::open_all(&paths.shards)?;
+    let feed = ClipFeed::new(readers.clone(), &config.clips, config.run.batch, config.run.seed)?;
     let (spec, most) = (config.spec()?, config.lag.frames(feed.fps()));
     if feed.frames() < most + 2 {
         let what = format!("clips of {} frames, with answers up to {most} frames late", feed.frames());
         return Err(Error::usage(what).remedy("raise clips.seconds, or lower lag.most_s"));
     }
     let features = taught.config.model.features();
-    let kept = Kept { config: config.clone(), teacher: digest(&paths.teacher.join(BEST))?, taught: features, most };
+    let kept = Kept {
+        config: config.clone(),
+        teacher: checkpoint::digest(&paths.teacher.join(BEST))?,
+        taught: features,
+        most,
+    };
     let net = Pupil::new(&spec, features, most, config.run.seed, &device);
-    let mut judge = StudentJudge::new(Reader::open_all(&paths.shards)?, &spec)?;
+    let mut judge = StudentJudge::new(readers, &spec)?;
     let method = Distil {
         config: config.clone(),
         recipe: config.recipe()?,
-        rule: crop_rule(&spec),
+        rule: CropRule::of_side(spec.size_px),
         spec,
         teacher,
         reader,
@@ -147,8 +136,13 @@ pub fn distil(
     training.train(net, resume)
 }
 
-/// Refuses teachers whose frames or bins are not the student's.
-fn ensure_teaches(config: &DistilConfig, teacher: &finetune::Kept, place: &Path) -> Result<()> {
+/// Refuses teachers whose frames, values or bins are not the student's.
+fn ensure_teaches(
+    config: &DistilConfig,
+    teacher: &finetune::Kept,
+    reader: &finetune::Predictor,
+    place: &Path,
+) -> Result<()> {
     let every = teacher.config.clips.every;
     if every != 1 {
         return Err(Error::unsupported(format!("the teacher reads one frame of every {every}, a student each"))
@@ -160,31 +154,24 @@ fn ensure_teaches(config: &DistilConfig, teacher: &finetune::Kept, place: &Path)
             .at(place.display())
             .remedy("set terms.bins=0, or take a teacher of one of the losses 1 to 8"));
     }
+    if config.terms.values > 0.0 && reader.by_bins.iter().any(Option::is_some) {
+        return Err(Error::unsupported("the teacher was trained without values, by bins alone")
+            .at(place.display())
+            .remedy("set terms.values=0, or take a teacher of another loss than 3 and 4"));
+    }
     Ok(())
 }
 
-fn digest(path: &Path) -> Result<String> {
-    let bytes = std::fs::read(path).map_err(|e| Error::input("cannot be read").at(path.display()).caused_by(e))?;
-    Ok(sha256_hex(&bytes))
-}
-
-/// A finished run's best student, folded, with what its checkpoint says of it.
+/// A finished run's best student, folded, with what its checkpoint says of it and the epoch that it is of.
 ///
 /// # Errors
 /// If the folder holds no run of `distil` with a finished epoch.
-pub fn best(run: &Path) -> Result<(Student, Kept)> {
-    let folder = checkpoint::find(run).ok_or_else(|| {
-        Error::input("holds no run with a finished epoch")
-            .at(run.display())
-            .remedy("make one with `vaerr-train distil`")
-    })?;
-    let progress = checkpoint::read_progress(&folder)?;
-    let kept: Kept = serde_json::from_value(progress.settings)
-        .map_err(|e| Error::input("is no run of distil").at(run.display()).caused_by(e))?;
+pub fn best(run: &Path) -> Result<(Student, Kept, usize)> {
+    let (kept, progress): (Kept, _) = checkpoint::kept(run, "distil", "run of distil")?;
     let spec = kept.config.spec()?;
     let net = Pupil::new(&spec, kept.taught, kept.most, 0, &Device::flex());
     let net = load_net(net, &run.join(BEST))?.valid();
-    Ok((fold(&net.student, &spec)?, kept))
+    Ok((fold(&net.student, &spec)?, kept, progress.best_epoch))
 }
 
 #[cfg(test)]

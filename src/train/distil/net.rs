@@ -48,14 +48,8 @@ impl StudentNet {
         let features = self.features(rings);
         let [rows, width] = features.dims();
         let frames = rows / clips;
-        let hidden = self.gru.hidden;
-        let projected = self.gru.project(features.clone()).reshape([clips, frames, 3 * hidden]);
-        let mut h = Tensor::zeros([clips, hidden], &features.device());
-        let mut logits: Vec<Tensor<3>> = Vec::with_capacity(frames);
-        for t in 0..frames {
-            h = self.gru.step(projected.clone().narrow(1, t, 1).squeeze_dim(1), h);
-            logits.push(self.logits(h.clone()).unsqueeze_dim(1));
-        }
+        let states = self.gru.unroll(features.clone(), clips, 1);
+        let logits: Vec<Tensor<3>> = states.into_iter().map(|h| self.logits(h).unsqueeze_dim(1)).collect();
         Answers { logits: Tensor::cat(logits, 1), features: features.reshape([clips, frames, width]) }
     }
 }

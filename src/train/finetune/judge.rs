@@ -34,17 +34,28 @@ impl CccJudge {
 
 impl Judge<Supervised> for CccJudge {
     fn judge(&mut self, _method: &Supervised, net: &FullNet) -> Result<Verdict> {
-        let (mut scores, mut figures) = (Vec::new(), Vec::new());
-        for (reader, about) in &self.sets {
-            let [arousal, valence] = agreement(&self.predictor.split(net, reader, self.split)?);
-            let about = about.as_ref().map_or(String::new(), |a| format!(" ({a})"));
-            let figure = |dimension: &str| format!("{}_ccc_{dimension}{about}", self.split.name());
-            figures.extend([(figure("arousal"), arousal.ccc), (figure("valence"), valence.ccc)]);
-            scores.push(0.5 * (arousal.ccc + valence.ccc));
-        }
-        let score = scores.iter().sum::<f64>() / scores.len() as f64;
-        Ok(Verdict { score: Some(score), figures })
+        let of = |(reader, about): &(Reader, Option<String>)| {
+            Ok((agreement(&self.predictor.split(net, reader, self.split)?), about.clone()))
+        };
+        verdict(self.split, self.sets.iter().map(of))
     }
+}
+
+/// Figures on each set, of its agreement and what they must say, and the mean over sets of the mean CCC of both dimensions.
+///
+/// # Errors
+/// The first that a set comes with.
+pub fn verdict(split: Split, sets: impl Iterator<Item = Result<([Agreement; 2], Option<String>)>>) -> Result<Verdict> {
+    let (mut scores, mut figures) = (Vec::new(), Vec::new());
+    for set in sets {
+        let ([arousal, valence], about) = set?;
+        let about = about.map_or(String::new(), |a| format!(" ({a})"));
+        let figure = |dimension: &str| format!("{}_ccc_{dimension}{about}", split.name());
+        figures.extend([(figure("arousal"), arousal.ccc), (figure("valence"), valence.ccc)]);
+        scores.push(0.5 * (arousal.ccc + valence.ccc));
+    }
+    let score = scores.iter().sum::<f64>() / scores.len() as f64;
+    Ok(Verdict { score: Some(score), figures })
 }
 
 /// The folders that have `split`, with what figures on each must say: its name, where several were given, and that stills are

@@ -6,14 +6,14 @@ mod predict;
 
 pub use crate::train::ablate::VideoResult;
 pub use config::FineTuneConfig;
-pub use judge::{CccJudge, agreement, judged_sets};
+pub use judge::{CccJudge, agreement, judged_sets, verdict};
 pub use predict::Predictor;
 
 use crate::error::{Error, Result};
 use crate::render::Rng;
 use crate::train::data::record::Split;
 use crate::train::full::{Backbone, FineTune, FullNet, partial, pth};
-use crate::train::loss::{Bins, Histogram, Recipe, Targets};
+use crate::train::loss::{Bins, Histogram, Recipe};
 use crate::train::pretext::views::{self, Input, Normalise, ViewConfig};
 use crate::train::run::checkpoint::{self, load_net};
 use crate::train::run::feed::ClipFeed;
@@ -51,10 +51,7 @@ impl Method for Supervised {
     fn loss(&mut self, net: &FullNet, batch: &Batch, _at: At, rng: &mut Rng) -> Result<Loss> {
         let spans = views::spans(batch, &self.views, rng)?;
         let clips = views::views(batch, &self.views, &spans, &self.input, rng);
-        let logits = self.mode.forward(net, clips);
-        let [n, t, heads] = logits.dims();
-        let targets = Targets::new(&batch.labels, &self.bins, &self.input.device)?;
-        let losses = self.recipe.loss(&logits.reshape([n * t, heads]), &targets)?;
+        let losses = self.recipe.loss_of_clips(self.mode.forward(net, clips), &batch.labels, &self.bins)?;
         Ok(Loss { terms: losses.terms()?, total: losses.total })
     }
 
@@ -178,14 +175,7 @@ pub struct Kept {
 /// # Errors
 /// If the folder holds no fine-tuning run with a finished epoch.
 pub fn best(run: &Path, device: &Device) -> Result<(FullNet, Predictor, Kept)> {
-    let folder = checkpoint::find(run).ok_or_else(|| {
-        Error::input("holds no run with a finished epoch")
-            .at(run.display())
-            .remedy("make one with `vaerr-train finetune`")
-    })?;
-    let progress = checkpoint::read_progress(&folder)?;
-    let kept: Kept = serde_json::from_value(progress.settings)
-        .map_err(|e| Error::input("is no fine-tuning run").at(run.display()).caused_by(e))?;
+    let (kept, _): (Kept, _) = checkpoint::kept(run, "finetune", "fine-tuning run")?;
     let net = load_net(FullNet::new(&kept.config.model, 0, device)?, &run.join(BEST))?.valid();
     let predictor = Predictor::of(&kept.config, kept.normalise, &kept.bins, device)?;
     Ok((net, predictor, kept))

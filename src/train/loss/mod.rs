@@ -69,6 +69,16 @@ impl Losses {
 }
 
 impl Recipe {
+    /// The loss of logits `clips x frames x 42` against (arousal, valence) of each frame, clip by clip, with `bins` of the same order.
+    ///
+    /// # Errors
+    /// As [`Self::loss`] and [`Targets::new`].
+    pub fn loss_of_clips(&self, logits: Tensor<3>, labels: &[[f32; 2]], bins: &[Bins; 2]) -> Result<Losses> {
+        let [clips, frames, heads] = logits.dims();
+        let targets = Targets::new(labels, bins, &logits.device())?;
+        self.loss(&logits.reshape([clips * frames, heads]), &targets)
+    }
+
     /// The loss of logits `N x 42` (order of [`Head`]) against the labels of the same `N` frames.
     ///
     /// A dimension without a single label in the batch adds nothing.

@@ -148,9 +148,8 @@ fn origin(paths: &QuantizePaths) -> Result<(Student, Origin)> {
         let at = |e: Error| Error::new(e.kind(), "cannot be used").at(file.display()).caused_by(e);
         return Ok((onnx::read_student(&bytes).map_err(at)?, Origin::default()));
     }
-    if let Some(checkpoint) = checkpoint::find(&paths.run) {
-        let epoch = checkpoint::read_progress(&checkpoint)?.best_epoch;
-        let (student, kept) = distil::best(&paths.run)?;
+    if checkpoint::find(&paths.run).is_some() {
+        let (student, kept, epoch) = distil::best(&paths.run)?;
         return Ok((student, Origin { distil: Some(DistilOrigin { kept, epoch }), fit: None }));
     }
     let progress = read_progress(&paths.run)?;
@@ -162,7 +161,7 @@ fn origin(paths: &QuantizePaths) -> Result<(Student, Origin)> {
 
 /// What to calibrate and judge on. Of stills, those that the training held out are held out here.
 fn data(paths: &QuantizePaths, spec: &StudentSpec, fit: Option<&FitOrigin>) -> Result<Data> {
-    let rule = CropRule { size_px: spec.size_px, ..CropRule::FERPLUS };
+    let rule = CropRule::of_side(spec.size_px);
     match (&paths.stills, &paths.shards) {
         (Some(split), None) => {
             let config = fit.map_or_else(FitConfig::default, |f| f.config.clone());
@@ -177,7 +176,7 @@ fn data(paths: &QuantizePaths, spec: &StudentSpec, fit: Option<&FitOrigin>) -> R
 /// What to compare the students on: `paths.valid`, or what `data` holds out.
 fn comparison(paths: &QuantizePaths, spec: &StudentSpec) -> Result<Option<Data>> {
     let Some(split) = &paths.valid else { return Ok(None) };
-    let rule = CropRule { size_px: spec.size_px, ..CropRule::FERPLUS };
+    let rule = CropRule::of_side(spec.size_px);
     Ok(Some(Data::Stills { rule, train: Vec::new(), held: ferplus::load(split)?.stills }))
 }
 

@@ -1,9 +1,11 @@
 //! Checkpoints: a folder that is there whole or not at all.
 
 use crate::error::{Error, Result};
+use crate::model::sha256_hex;
 use burn::module::Module;
 use burn::optim::ModuleOptimizer;
 use burn::store::ModuleRecord;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -69,6 +71,31 @@ pub fn save_optimizer(optimizer: &ModuleOptimizer, path: &Path) -> Result<()> {
 /// If the file is missing or damaged.
 pub fn load_optimizer(optimizer: ModuleOptimizer, path: &Path) -> Result<ModuleOptimizer> {
     optimizer.load(path).map_err(|e| failed(path, e))
+}
+
+/// What the checkpoint of a run with a finished epoch says: its settings, as a run of `command` keeps them, and where it stands.
+///
+/// # Errors
+/// If the folder holds no run, or none that is a `kind`.
+pub fn kept<K: DeserializeOwned>(run: &Path, command: &str, kind: &str) -> Result<(K, Progress)> {
+    let folder = find(run).ok_or_else(|| {
+        Error::input("holds no run with a finished epoch")
+            .at(run.display())
+            .remedy(format!("make one with `vaerr-train {command}`"))
+    })?;
+    let progress = read_progress(&folder)?;
+    let kept = serde_json::from_value(progress.settings.clone())
+        .map_err(|e| Error::input(format!("is no {kind}")).at(run.display()).caused_by(e))?;
+    Ok((kept, progress))
+}
+
+/// SHA-256 of a file, in lower-case hexadecimal.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn digest(path: &Path) -> Result<String> {
+    let bytes = std::fs::read(path).map_err(|e| Error::input("cannot be read").at(path.display()).caused_by(e))?;
+    Ok(sha256_hex(&bytes))
 }
 
 /// Replaces `path` by what `write` writes beside it.

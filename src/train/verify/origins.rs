@@ -8,6 +8,7 @@ use crate::train::data::record::Split;
 use crate::train::finetune::{Kept, Predictor};
 use crate::train::full::FullNet;
 use crate::train::run::BEST;
+use crate::train::run::checkpoint::digest;
 use crate::train::shards::{Index, Reader};
 use burn::module::Module;
 use std::collections::BTreeMap;
@@ -53,11 +54,6 @@ pub fn environment(fp32: &str, int8: &str, engines_left_out: BTreeMap<String, St
 pub fn student(bundle: &Bundle) -> Certified {
     let manifest = bundle.manifest();
     Certified { name: manifest.name.clone(), files: graphs(manifest), crop: manifest.crop }
-}
-
-fn digest(path: &Path) -> Result<String> {
-    let bytes = std::fs::read(path).map_err(|e| Error::input("cannot be read").at(path.display()).caused_by(e))?;
-    Ok(sha256_hex(&bytes))
 }
 
 /// The run's best weights and its settings.

@@ -6,7 +6,7 @@ use crate::render::Rng;
 use crate::spec::{CropRule, StudentSpec};
 use crate::train::data::augment::Augment;
 use crate::train::full::Backbone;
-use crate::train::loss::{Bins, Recipe, Targets};
+use crate::train::loss::{Bins, Recipe};
 use crate::train::rings::rings;
 use crate::train::run::{At, Batch, Loss, Method};
 use burn::tensor::Tensor;
@@ -43,14 +43,13 @@ pub struct LabelLoss {
 
 impl Objective for LabelLoss {
     fn loss(&mut self, outputs: &Outputs, batch: &Batch, _at: At, _rng: &mut Rng) -> Result<Loss> {
-        let [clips, steps, heads] = outputs.logits.dims();
+        let [_, steps, _] = outputs.logits.dims();
         let of_clip = |labels: &[[f32; 2]]| match labels {
             [still] => vec![*still; steps],
             frames => frames.to_vec(),
         };
         let labels: Vec<[f32; 2]> = batch.labels.chunks(batch.frames.max(1)).flat_map(of_clip).collect();
-        let targets = Targets::new(&labels, &self.bins, &outputs.logits.device())?;
-        let losses = self.recipe.loss(&outputs.logits.clone().reshape([clips * steps, heads]), &targets)?;
+        let losses = self.recipe.loss_of_clips(outputs.logits.clone(), &labels, &self.bins)?;
         Ok(Loss { terms: losses.terms()?, total: losses.total })
     }
 }
@@ -82,14 +81,9 @@ impl<O> Qat<O> {
         let rings = rings(batch, &self.spec, &self.rule, self.augment, rng);
         let features = net.features(&self.spec, &rings, self.learn_scales)?;
         let width = self.spec.features();
-        let projected = net.gru.project(features.clone()).reshape([clips, frames, 3 * self.spec.hidden]);
-        let mut h = Tensor::zeros([clips, self.spec.hidden], &features.device());
-        let mut logits: Vec<Tensor<3>> = Vec::new();
         let shown = if frames == 1 { self.shown.max(1) } else { 1 };
-        for t in (0..frames).flat_map(|t| std::iter::repeat_n(t, shown)) {
-            h = net.gru.step(projected.clone().narrow(1, t, 1).squeeze_dim(1), h);
-            logits.push(net.logits(h.clone()).unsqueeze_dim(1));
-        }
+        let states = net.gru.unroll(features.clone(), clips, shown);
+        let logits: Vec<Tensor<3>> = states.into_iter().map(|h| net.logits(h).unsqueeze_dim(1)).collect();
         Ok(Outputs { logits: Tensor::cat(logits, 1), features: features.reshape([clips, frames, width]) })
     }
 }
