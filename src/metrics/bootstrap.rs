@@ -38,7 +38,7 @@ pub fn bootstrap<const N: usize>(
 }
 
 /// Linear between order statistics (type 7 of Hyndman and Fan 1996); `sorted` is not empty.
-fn percentile(sorted: &[f64], share: f64) -> f64 {
+pub(super) fn percentile(sorted: &[f64], share: f64) -> f64 {
     let place = share * (sorted.len() - 1) as f64;
     let (i, rest) = (place as usize, place.fract());
     let next = sorted[(i + 1).min(sorted.len() - 1)];

@@ -3,10 +3,13 @@
 mod bootstrap;
 mod lag;
 mod moments;
+mod rise;
 
+use bootstrap::percentile;
 pub use bootstrap::{Interval, bootstrap};
 pub use lag::{Lag, best_lag};
 pub use moments::Moments;
+pub use rise::Rises;
 
 /// How well predictions agree with labels, over all frames concatenated.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]

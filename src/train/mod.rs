@@ -22,6 +22,7 @@ pub mod ridge;
 pub mod rings;
 pub mod roll;
 pub mod roll_card;
+mod rows;
 pub mod run;
 pub mod score;
 pub mod shards;

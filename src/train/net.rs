@@ -1,5 +1,6 @@
 //! The student as a trainable network, in the shape of [`StudentSpec`].
 
+use super::rows::{self, Rows};
 use crate::render::Rng;
 use crate::spec::{ConvSpec, HEADS, StudentSpec};
 use burn::module::{Module, Param};
@@ -84,6 +85,21 @@ impl RepConv {
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         activation::relu(self.norm.forward(self.convolve(x, self.kernel_sum())))
+    }
+
+    fn forward_rows(&self, x: &Rows) -> Rows {
+        let x = x.convolve(self.kernel_sum(), self.stride, &self.norm);
+        x.with(activation::relu(x.x.clone()))
+    }
+
+    /// As the first layer, which gives its pictures no gradient.
+    fn forward_rings(&self, rings: Tensor<4>) -> Rows {
+        let (shape, device) = (rings.dims(), rings.device());
+        let values: Vec<f32> = rings.without_autodiff().into_data().iter::<f32>().collect();
+        let area = shape[2] * shape[3];
+        let plane = |i: usize, c: usize| values.get((i * shape[1] + c) * area..)?.get(..area);
+        let x = rows::first(shape, self.kernel_sum(), self.stride, &device, plane).normalised(&self.norm);
+        x.with(activation::relu(x.x.clone()))
     }
 
     /// Rows of one crop each, `n x 1 x ..`, then rows of a whole ring, `m x ring x ..`.
@@ -182,7 +198,18 @@ impl StudentNet {
 
     /// Rings `n x ring x size x size`, already in real units -> features `n x features`.
     pub fn features(&self, rings: Tensor<4>) -> Tensor<2> {
-        Self::pool(self.convs.iter().fold(rings, |x, conv| conv.forward(x)))
+        let widest = self.convs.iter().map(|c| c.main.val().dims()[0]).max().unwrap_or(0);
+        let by_rows = rows::suit(widest, &rings);
+        self.run(rings, by_rows)
+    }
+
+    fn run(&self, rings: Tensor<4>, by_rows: bool) -> Tensor<2> {
+        match self.convs.split_first() {
+            Some((first, rest)) if by_rows => {
+                rest.iter().fold(first.forward_rings(rings), |x, conv| conv.forward_rows(&x)).mean()
+            }
+            _ => Self::pool(self.convs.iter().fold(rings, |x, conv| conv.forward(x))),
+        }
     }
 
     /// As [`Self::features`] of `stills` (`n x 1 x size x size`, each standing for a ring of equal crops)
@@ -206,6 +233,26 @@ impl StudentNet {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_and_planes_train_alike() {
+        let device = Device::flex().autodiff();
+        for spec in [StudentSpec::pico(), StudentSpec::nano()] {
+            let net = StudentNet::new(&spec, 3, &device);
+            let rings = || normal([2, spec.ring, spec.size_px, spec.size_px], 1.0, &mut Rng::new(4, 0), &device);
+            let [a, b] = [true, false].map(|by_rows| {
+                let features = net.run(rings().val().detach(), by_rows);
+                let grads = features.clone().powi_scalar(2).mean().backward();
+                let conv = |i: usize| net.convs[i].main.grad(&grads).unwrap().into_data();
+                [features.into_data(), conv(0), conv(2), conv(net.convs.len() - 1)]
+            });
+            for (a, b) in a.iter().zip(&b) {
+                let scale = b.iter::<f32>().map(f32::abs).fold(1e-3, f32::max);
+                let gap = a.iter::<f32>().zip(b.iter::<f32>()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(a.shape() == b.shape() && gap < 4e-3 * scale, "{gap} of {scale}");
+            }
+        }
+    }
 
     #[test]
     fn a_still_stands_for_a_ring_of_equal_crops() {

@@ -35,6 +35,14 @@ fn a_distilled_student_is_quantised_exported_and_verified_against_its_teacher() 
     assert!(best() == before);
     let told = refuse(&mut distil(&at("teacher"), &at("student"), &["--resume", "--set", "terms.values=0.1"]));
     assert!(told.contains("values"), "{told}");
+    // Another run starts from its student, with other clips: its first step is of a student that has learnt.
+    let from = at("student");
+    let from = ["--start-from", from.to_str().unwrap(), "--set", "clips.seconds=0.5", "--set", "lag.mode=none"];
+    succeed(&mut distil(&at("teacher"), &at("on"), &from));
+    let first = |run: &str| metrics(&at(run))[0]["train/loss"].as_f64().unwrap();
+    assert!(first("on") < first("student"), "{} {}", first("on"), first("student"));
+    let told = refuse(distil(&at("teacher"), &at("nano"), &from).args(["--set", "size=nano"]));
+    assert!(told.contains("its student is pico, this run's nano"), "{told}");
 
     let run = at("student");
     let student = run.to_str().unwrap();
@@ -57,6 +65,22 @@ fn a_distilled_student_is_quantised_exported_and_verified_against_its_teacher() 
     assert!(matches!(judged.status.code(), Some(0 | 1)), "{}", String::from_utf8_lossy(&judged.stderr));
     let certificate = Certificate::parse(&std::fs::read(out.join("certificate.json")).unwrap()).unwrap();
     assert!(certificate.gates.iter().any(|g| g.name == "engine/simd/int8" && g.value == Some(0.0)));
+
+    let steps = at("steps");
+    let render =
+        ["render", "--silent", "--steps", "1", "--seconds", "4", "--fps", "10", "--size", "32", "--subjects", "4"];
+    succeed(trainer(&render).args(["--recordings", "1", "--test-share", "0.5", "--out"]).arg(&steps));
+    let lag = |data: &Path| {
+        let mut c = trainer(&["lag", "--json"]);
+        c.arg("--teacher").arg(at("teacher")).arg("--student").arg(&out).arg("--data").arg(data);
+        c
+    };
+    let told = lag(&steps).output().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
+    let rows = report["rows"].as_array().unwrap();
+    let jumps = |r: &serde_json::Value| r["followed"].as_u64().unwrap() + r["missed"].as_u64().unwrap();
+    assert!(rows.len() == 8 && rows.iter().any(|r| jumps(r) > 0), "{report}");
+    assert!(refuse(&mut lag(corpus())).contains("--steps"));
 }
 
 #[test]

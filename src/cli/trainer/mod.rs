@@ -3,6 +3,7 @@
 mod ablate;
 mod datasets;
 mod import;
+mod lag;
 mod prepare;
 mod quantize;
 mod render;
@@ -64,6 +65,8 @@ enum Command {
     /// Certify that a bundle's students keep what their teacher reads, on held-out shards: certificate.json and
     /// report.html; exit code 1 if a gate fails.
     Verify(Box<verify::Args>),
+    /// Measure how late a bundle's students answer on designed steps.
+    Lag(lag::Args),
 }
 
 fn print_json(value: &impl serde::Serialize) -> Result<()> {
@@ -92,6 +95,7 @@ fn run(command: Command) -> Result<Outcome> {
         Command::Prepare(args) => prepare::run(&args, &stop),
         Command::Shards(command) => shards::run(&command),
         Command::Score(args) => score::run(&args),
+        Command::Lag(args) => lag::run(&args, &stop),
         Command::Verify(args) => return verify::run(&args, &stop),
     };
     done.map(|()| Outcome::Done)

@@ -46,6 +46,9 @@ pub struct RenderArgs {
     /// Head to draw [default: procedural, or ict where --ict is given].
     #[arg(long, value_enum)]
     head: Option<HeadKind>,
+    /// Affect jumps between mood and apex, each held for so long: what `lag` measures on. Needs --silent.
+    #[arg(long, value_name = "SECONDS")]
+    steps: Option<f64>,
     /// People do not speak, and there are no acoustic features.
     #[arg(long)]
     silent: bool,
@@ -132,6 +135,7 @@ impl RenderArgs {
         set(&mut c.fps, self.fps);
         set(&mut c.size_px, self.size);
         set(&mut c.head, self.head.or(self.ict.as_ref().map(|_| HeadKind::Ict)));
+        set(&mut c.steps_s, self.steps);
         set(&mut c.speech, self.silent.then_some(false));
         set(&mut c.label_lag_s, self.label_lag);
         set(&mut c.raters, self.raters);

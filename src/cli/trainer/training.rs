@@ -127,6 +127,9 @@ pub(super) struct Distil {
     /// Folder of a run of `finetune`: the teacher.
     #[arg(long, value_name = "RUN", required_unless_present = "print_config")]
     teacher: Option<PathBuf>,
+    /// Folder of an earlier run of `distil` whose best student to start from, of the same size.
+    #[arg(long, value_name = "RUN")]
+    start_from: Option<PathBuf>,
     /// Size of the student: pico, nano or small; short for --set size=...
     #[arg(long)]
     size: Option<String>,
@@ -144,7 +147,7 @@ impl Distil {
         let (shards, run) = self.args.folders()?;
         let teacher = self.teacher.clone().ok_or_else(|| Error::usage("--teacher is needed"))?;
         let ranks = ranks::all()?;
-        let paths = DistilPaths { teacher, shards, run };
+        let paths = DistilPaths { teacher, shards, run, start_from: self.start_from.clone() };
         let done = distil::distil(&settings, &paths, self.args.resume, &*ranks, stop, true)?;
         let score = done.best_score.unwrap_or(f64::NAN);
         let on = judged_on(&paths.shards, 1)?;

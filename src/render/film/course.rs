@@ -52,6 +52,9 @@ const CLASSES: [(f32, f32, f32); 9] = [
     (-0.50, -0.15, 0.08),
 ];
 
+/// Onset and decay of a designed step, within any exposure.
+const INSTANT_S: f32 = 1e-3;
+
 /// A subject's affect over one recording: a slow mood, with episodes that rise, stay and fade.
 #[derive(Debug, Clone)]
 pub struct Course {
@@ -73,6 +76,26 @@ impl Course {
             episodes.push(e);
         }
         Self { mood: subject.mood, drift, episodes }
+    }
+
+    /// A designed course: from the mood to an apex and back at once, each held for `hold_s`. Apexes are those of `seed`'s classes.
+    pub fn steps(seed: u64, mood: Affect, hold_s: f32, seconds: f32) -> Self {
+        let mut r = Rng::new(seed, 12);
+        let starts = (0..).map(|k| (2 * k + 1) as f32 * hold_s).take_while(|start| *start < seconds);
+        // Over by the frame at the step itself.
+        let episodes = starts.map(|step_s| {
+            let (arousal, valence) = class(r.unit());
+            Episode {
+                start_s: step_s - 2.0 * INSTANT_S,
+                onset_s: INSTANT_S,
+                apex_s: hold_s - INSTANT_S,
+                decay_s: INSTANT_S,
+                peak: Affect { arousal, valence },
+                mask: 0.0,
+                mixture: [1.0; 16],
+            }
+        });
+        Self { episodes: episodes.collect(), ..Self::still(mood) }
     }
 
     /// A course that stays at one point.

@@ -49,6 +49,11 @@ impl Muscles {
         }
     }
 
+    /// The same muscles without delays: the face shows what is felt at that moment.
+    pub fn prompt(self) -> Self {
+        Self { delay_s: [0.0; 16], ..self }
+    }
+
     /// The face at `t` seconds of a course, with the mouth of speech.
     pub fn at(&self, t: f64, course: &Course, subject: &Subject, mouth: &Mouth) -> Expression {
         let mut units = self.felt(t, course, subject);

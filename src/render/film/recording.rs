@@ -79,6 +79,11 @@ impl Film {
         }
     }
 
+    /// The same recording with a designed course, which the face follows at once.
+    pub fn following(self, course: Course) -> Self {
+        Self { course, muscles: self.muscles.prompt(), ..self }
+    }
+
     /// The face of `t` seconds.
     pub fn expression(&self, t: f64) -> Expression {
         let mouth = self.speech.as_ref().map_or(Mouth::default(), |s| s.mouth(t));

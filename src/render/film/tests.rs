@@ -360,3 +360,19 @@ fn the_raster_keeps_the_nearest_and_drops_backs() {
     raster.over(&mut picture);
     assert!(picture.data.iter().all(|&v| v == 0));
 }
+
+#[test]
+fn designed_steps_are_jumps_that_the_face_follows_at_once() {
+    let mood = Affect { arousal: -0.1, valence: 0.05 };
+    let course = Course::steps(3, mood, 2.0, 12.0);
+    assert_eq!(course.episodes().len(), 3);
+    let (frame, f) = (1.0 / FPS, film(4, Occlusion::NONE, 12.0).following(course.clone()));
+    for step_s in [2.0, 4.0, 6.0, 8.0, 10.0] {
+        let [before, now, later] = [step_s - frame, step_s, step_s + 1.0].map(|t| course.at(t));
+        assert!(now == later && (now.valence - before.valence).abs() > 0.1, "{before:?} {now:?}");
+        assert!((before == mood) != (now == mood));
+        let smile = |t: f64| f.expression(t).au12;
+        assert!((smile(step_s) - smile(step_s + 0.9)).abs() < 0.02);
+    }
+    assert_ne!(course.episodes(), Course::steps(4, mood, 2.0, 12.0).episodes());
+}

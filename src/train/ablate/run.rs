@@ -201,7 +201,8 @@ impl Work<'_> {
         let teacher = self.paths.teacher.clone();
         let teacher = teacher.ok_or_else(|| Error::usage("the analysis of distillation needs a teacher"))?;
         let run = self.run_of(job);
-        let paths = DistilPaths { teacher, shards: vec![self.paths.shards.clone()], run: run.clone() };
+        let paths =
+            DistilPaths { teacher, shards: vec![self.paths.shards.clone()], run: run.clone(), start_from: None };
         crate::train::distil::distil(&config, &paths, true, &Alone, self.stop, false)?;
         let videos = distil::predictions(&run, &self.paths.shards, self.split)?;
         Ok(Cell { row: job.row.clone(), seed: job.seed, curve: curve(&run)?, videos })

@@ -40,6 +40,10 @@ pub struct CorpusConfig {
     /// Side of a crop.
     pub size_px: usize,
     pub head: HeadKind,
+    /// 0 for affect that rises and fades as people's does; else it jumps between a person's mood and an apex, each held for so many
+    /// seconds, and the face follows at once: what lag is measured on. People do not speak then.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub steps_s: f64,
     /// Whether people speak; recordings then carry acoustic features.
     pub speech: bool,
     /// Seconds by which labels follow the face.
@@ -60,6 +64,11 @@ pub struct CorpusConfig {
     pub seed: u64,
 }
 
+/// Only a designed course is named in a corpus's index.
+fn is_zero(steps_s: &f64) -> bool {
+    *steps_s == 0.0
+}
+
 impl Default for CorpusConfig {
     fn default() -> Self {
         Self {
@@ -69,6 +78,7 @@ impl Default for CorpusConfig {
             fps: 25.0,
             size_px: 96,
             head: HeadKind::Procedural,
+            steps_s: 0.0,
             speech: true,
             label_lag_s: 0.0,
             raters: 1,
@@ -100,6 +110,12 @@ impl CorpusConfig {
         within("seconds", self.seconds, 0.2, 3600.0)?;
         within("fps", self.fps, 1.0, 120.0)?;
         within("size_px", self.size_px as f64, 16.0, 512.0)?;
+        if self.steps_s != 0.0 {
+            within("steps_s", self.steps_s, 0.5, 60.0)?;
+            if self.speech {
+                return Err(Error::usage("steps_s is set, and people speak").remedy("set speech = false (--silent)"));
+            }
+        }
         within("label_lag_s", self.label_lag_s, 0.0, 10.0)?;
         within("raters", self.raters as f64, 1.0, 100.0)?;
         within("rater_noise", self.rater_noise, 0.0, 1.0)?;

@@ -2,7 +2,7 @@
 
 use super::config::CorpusConfig;
 use crate::render::Rng;
-use crate::render::film::{Film, Subject};
+use crate::render::film::{Course, Film, Subject};
 use crate::train::data::record::Split;
 use crate::train::data::split;
 
@@ -54,6 +54,12 @@ impl Take {
         let seed = Rng::new(identity, 1 << 32 | self.recording as u64).next_u64();
         let subject = Subject::new(identity);
         let rule = config.crop_rule();
-        Film::new(subject, seed, config.seconds as f32, config.fps, rule, &config.occlusion(), !config.speech)
+        let seconds = config.seconds as f32;
+        let film = Film::new(subject, seed, seconds, config.fps, rule, &config.occlusion(), !config.speech);
+        if config.steps_s == 0.0 {
+            return film;
+        }
+        let course = Course::steps(seed, film.subject.mood, config.steps_s as f32, seconds);
+        film.following(course)
     }
 }

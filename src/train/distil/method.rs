@@ -35,7 +35,7 @@ pub struct Distil {
     pub most: usize,
     /// With gradients.
     pub device: Device,
-    /// Running mismatch of every shift; empty before the first step.
+    /// Running mismatch of every shift; empty before the first step, and where there is but one shift.
     pub mismatch: Vec<f64>,
 }
 
@@ -118,11 +118,13 @@ impl Distil {
             loss.figures.push(("lag_frames", expected(&shares)?));
             return Ok(());
         }
-        let now: Vec<f64> = told.iter().map(Sum::value).collect();
-        if self.mismatch.is_empty() {
-            self.mismatch.clone_from(&now);
+        if self.most > 0 {
+            let now: Vec<f64> = told.iter().map(Sum::value).collect();
+            if self.mismatch.is_empty() {
+                self.mismatch.clone_from(&now);
+            }
+            self.mismatch.iter_mut().zip(now).for_each(|(kept, new)| *kept = MEMORY * *kept + (1.0 - MEMORY) * new);
         }
-        self.mismatch.iter_mut().zip(now).for_each(|(kept, new)| *kept = MEMORY * *kept + (1.0 - MEMORY) * new);
         let best = self.shift();
         loss.figures.push(("lag_frames", best as f64));
         if let Some(sum) = told.into_iter().nth(best) {

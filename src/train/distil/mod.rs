@@ -41,6 +41,8 @@ pub struct DistilPaths {
     pub shards: Vec<PathBuf>,
     /// Folder of the run.
     pub run: PathBuf,
+    /// Folder of an earlier run whose student to start from, of the same size.
+    pub start_from: Option<PathBuf>,
 }
 
 /// What a run's checkpoint says of the student, for whoever reads it later.
@@ -53,6 +55,9 @@ pub struct Kept {
     pub taught: usize,
     /// Frames of the longest shift.
     pub most: usize,
+    /// SHA-256 of the weights of the earlier run that it started from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_from: Option<String>,
 }
 
 /// Mean CCC of the folded student on the validation split, through the runtime's arithmetic; over folders, each judged on its
@@ -108,8 +113,12 @@ pub fn distil(
         teacher: checkpoint::digest(&paths.teacher.join(BEST))?,
         taught: features,
         most,
+        started_from: paths.start_from.as_ref().map(|run| checkpoint::digest(&run.join(BEST))).transpose()?,
     };
-    let net = Pupil::new(&spec, features, most, config.run.seed, &device);
+    let mut net = Pupil::new(&spec, features, most, config.run.seed, &device);
+    if let Some(earlier) = &paths.start_from {
+        net = taken_over(net, &kept, earlier, &device)?;
+    }
     let mut judge = StudentJudge::new(readers, &spec)?;
     let method = Distil {
         config: config.clone(),
@@ -134,6 +143,19 @@ pub fn distil(
         show,
     };
     training.train(net, resume)
+}
+
+/// `net` with the student of an earlier run's best epoch, and its projection where the teacher is the same.
+fn taken_over(net: Pupil, kept: &Kept, earlier: &Path, device: &Device) -> Result<Pupil> {
+    let (before, _): (Kept, _) = checkpoint::kept(earlier, "distil", "run of distil")?;
+    let (size, wanted) = (&before.config.size, &kept.config.size);
+    if size != wanted {
+        return Err(Error::usage(format!("its student is {size}, this run's {wanted}")).at(earlier.display()));
+    }
+    let known = Pupil::new(&before.config.spec()?, before.taught, before.most, 0, device);
+    let known = load_net(known, &earlier.join(BEST))?;
+    let projection = if before.teacher == kept.teacher { known.projection } else { net.projection };
+    Ok(Pupil { student: known.student, projection, shifts: net.shifts })
 }
 
 /// Refuses teachers whose frames, values or bins are not the student's.

@@ -3,6 +3,7 @@
 use super::{FineTuneConfig, VideoResult};
 use crate::error::{Error, Result};
 use crate::spec::{BINS, Head};
+use crate::train::data::augment::{Tap, Warp};
 use crate::train::data::record::Split;
 use crate::train::data::still;
 use crate::train::full::FullNet;
@@ -135,13 +136,17 @@ impl Predictor {
     }
 }
 
-/// Gives `level` the middle `to x to` of a `from x from` picture, row by row. A smaller picture is centred in black.
+/// Gives `level` the middle `to x to` of a `from x from` picture, row by row. A smaller picture is seen whole and enlarged, bilinear,
+/// as views are in training.
 fn middle(picture: &[u8], from: usize, to: usize, mut level: impl FnMut(u8)) {
-    let source = |i: usize| (i + from / 2).checked_sub(to / 2).filter(|&s| s < from);
-    for y in 0..to {
-        for x in 0..to {
-            level(source(y).zip(source(x)).map_or(0, |(y, x)| picture[y * from + x]));
-        }
+    if from < to {
+        let step = from as f32 / to as f32;
+        let whole = Warp { centre: [0.5 * from as f32; 2], step: [step; 2], roll: 0.0 };
+        return whole.points(to).for_each(|p| level(Tap::new(p, from, from).read(picture).round() as u8));
+    }
+    let start = from / 2 - to / 2;
+    for row in picture.chunks_exact(from).skip(start).take(to) {
+        row[start..][..to].iter().for_each(|v| level(*v));
     }
 }
 
@@ -150,20 +155,31 @@ mod tests {
     use super::*;
     use crate::render::Rng;
     use crate::train::full::FullSpec;
+    use crate::train::pretext::views::{self, Input, ViewConfig};
     use crate::train::shards::Meta;
     use burn::module::Module;
 
     #[test]
-    fn the_middle_of_a_picture_is_taken_and_a_small_one_is_centred() {
-        let picture: Vec<u8> = (1..=16).collect();
+    fn the_middle_of_a_picture_is_taken_and_a_small_one_is_enlarged_as_in_training() {
+        let picture: Vec<u8> = (0..16).map(|i| 16 * i).collect();
         let taken = |to: usize| {
             let mut out = Vec::new();
             middle(&picture, 4, to, |v| out.push(v));
             out
         };
-        assert_eq!(taken(2), [6, 7, 10, 11]);
+        assert_eq!(taken(2), [80, 96, 144, 160]);
+        assert_eq!(taken(3), [80, 96, 112, 144, 160, 176, 208, 224, 240]);
         assert_eq!(taken(4), picture);
-        assert_eq!(taken(6)[..8], [0, 0, 0, 0, 0, 0, 0, 1]);
+        let batch =
+            Batch { clips: 1, frames: 1, size_px: 4, video: picture.clone(), labels: vec![[f32::NAN; 2]], audio: None };
+        let normalise = Normalise { mean: 0.5, std: 0.2 };
+        let plain = ViewConfig { size_px: 10, ..ViewConfig::default() };
+        let rng = &mut Rng::new(1, 0);
+        let spans = views::spans(&batch, &plain, rng).unwrap();
+        let seen = views::views(&batch, &plain, &spans, &Input { normalise, device: Device::flex() }, rng).into_data();
+        for (level, seen) in taken(10).into_iter().zip(seen.iter::<f32>()) {
+            assert!((normalise.level(level) - seen).abs() < 0.6 / 255.0 / normalise.std, "{level} {seen}");
+        }
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Stem and ResNet-18 trunk: what the pretext tasks train and hand on.
 
 use super::FullSpec;
-use super::rows::{self, Rows};
 use crate::error::{Error, Result};
 use crate::render::Rng;
 use crate::train::net::normal;
+use crate::train::rows::{self, Rows};
 use burn::module::{Module, Param};
 use burn::nn::{BatchNorm, BatchNormConfig};
 use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
@@ -50,6 +50,10 @@ impl ConvNorm {
         };
         self.norm.forward(convolved)
     }
+
+    fn forward_rows(&self, x: &Rows) -> Rows {
+        x.convolve(self.conv.val(), self.stride, &self.norm)
+    }
 }
 
 /// Conv3d 1 -> width, kernel 5x7x7, stride 1x2x2; BatchNorm; ReLU; 3x3 max-pool of stride 2.
@@ -70,15 +74,26 @@ impl Stem {
         Tensor::stack::<5>(taps, 2).reshape([clips_n * frames, TAPS, height, width])
     }
 
+    /// The convolution alone, by rows.
+    fn columns(clips: Tensor<4>, kernel: Tensor<4>) -> Rows {
+        let ([clips_n, frames, height, width], device) = (clips.dims(), clips.device());
+        let values: Vec<f32> = clips.without_autodiff().into_data().iter::<f32>().collect();
+        let area = height * width;
+        rows::first([clips_n * frames, TAPS, height, width], kernel, 2, &device, |i, tap| {
+            let t = (i % frames + tap).checked_sub(TAPS / 2).filter(|t| *t < frames)?;
+            values.get((i / frames * frames + t) * area..)?.get(..area)
+        })
+    }
+
     /// `B x T x H x W` -> `BT x width x H/4 x W/4`.
     pub fn forward(&self, clips: Tensor<4>) -> Tensor<4> {
-        let by_rows = !self.layer.bfloat16 && rows::suit(self.layer.conv.val().dims()[0], &clips);
+        let by_rows = !self.layer.bfloat16 && rows::suit(8 * self.layer.conv.val().dims()[0], &clips);
         self.run(clips, by_rows)
     }
 
     fn run(&self, clips: Tensor<4>, by_rows: bool) -> Tensor<4> {
         let x = if by_rows {
-            self.layer.norm.forward(rows::stem(clips, self.layer.conv.val()))
+            Self::columns(clips, self.layer.conv.val()).normalised(&self.layer.norm).planes()
         } else {
             self.layer.forward(Self::windows(clips))
         };
@@ -115,10 +130,10 @@ impl Block {
     }
 
     fn forward_rows(&self, x: &Rows) -> Rows {
-        let inner = x.convolve(&self.first);
-        let residual = inner.with(activation::relu(inner.x.clone())).convolve(&self.second);
+        let inner = self.first.forward_rows(x);
+        let residual = self.second.forward_rows(&inner.with(activation::relu(inner.x.clone())));
         let skipped = match &self.shortcut {
-            Some(shortcut) => x.convolve(shortcut).x,
+            Some(shortcut) => shortcut.forward_rows(x).x,
             None => x.x.clone(),
         };
         residual.with(activation::relu(residual.x.clone() + skipped))
@@ -183,7 +198,7 @@ impl Backbone {
 
     /// Trunk and global mean: `BT x width x h x w` -> `B x T x 8 width`.
     pub(super) fn pooled(&self, x: Tensor<4>, clips: usize, frames: usize) -> Tensor<3> {
-        let by_rows = !self.stem.layer.bfloat16 && rows::suit(x.dims()[1], &x.clone().detach());
+        let by_rows = !self.stem.layer.bfloat16 && rows::suit(8 * x.dims()[1], &x.clone().detach());
         let features = self.trunk(x, by_rows);
         let channels = features.dims()[1];
         features.reshape([clips, frames, channels])
@@ -268,7 +283,7 @@ mod tests {
     #[test]
     fn wide_networks_and_pictures_with_gradients_go_by_planes() {
         let x = Tensor::<4>::zeros([1, 1, 8, 8], &Device::flex().autodiff());
-        assert!(rows::suit(16, &x) && !rows::suit(64, &x) && !rows::suit(16, &x.clone().require_grad()));
+        assert!(rows::suit(256, &x) && !rows::suit(512, &x) && !rows::suit(16, &x.clone().require_grad()));
     }
 
     #[test]

@@ -5,7 +5,6 @@ pub mod gru;
 pub mod modes;
 pub mod partial;
 pub mod pth;
-mod rows;
 mod safetensors;
 
 pub use backbone::Backbone;

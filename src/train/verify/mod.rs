@@ -7,6 +7,7 @@
 mod engines;
 mod figures;
 mod groups;
+mod lag;
 mod origins;
 mod read;
 mod report;
@@ -17,6 +18,7 @@ mod table;
 mod tests;
 
 pub use figures::{Source, figures};
+pub use lag::{LEAST_JUMP, LagPaths, LagReport, LagRow, lag, report as lag_report};
 pub use table::Video;
 
 use crate::engine::EngineEntry;

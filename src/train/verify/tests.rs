@@ -325,3 +325,39 @@ fn a_set_of_stills_says_so_in_its_name_and_engines_are_compared_on_its_clips() {
     let frames: Vec<usize> = beginnings(&sets, Split::Test, 40).unwrap().iter().map(|s| s.meta.frames).collect();
     assert_eq!(frames, [7, 7, 6, 12]);
 }
+
+#[test]
+fn lags_on_designed_steps_are_told_in_milliseconds_for_each_network() {
+    let levels = |late: usize| -> Vec<[f64; 2]> {
+        (0..120)
+            .map(|i: usize| if (i.saturating_sub(late) / 30).is_multiple_of(2) { [0.0, 0.1] } else { [0.6, 0.2] })
+            .collect()
+    };
+    let read = |late: usize| levels(late).into_iter().map(|v| Some(estimate(v))).collect();
+    let one = |name: &str, fp32: usize| Video {
+        name: name.into(),
+        fps: FPS,
+        labels: levels(0),
+        teacher: levels(0),
+        fp32: read(fp32),
+        int8: read(2),
+        ..Video::default()
+    };
+    let report = lag_report(&[one("a", 1), one("b", 3)]).unwrap();
+    let row = |network: &str, dimension: &str| {
+        report.rows.iter().find(|r| r.network == network && r.dimension == dimension).unwrap().clone()
+    };
+    let arousal = |network: &str| row(network, "arousal");
+    assert_eq!((report.fps, report.recordings, report.rows.len()), (FPS, 2, 8));
+    assert_eq!((arousal("teacher").half_ms, arousal("teacher").followed), (Some([0.0; 3]), 6));
+    assert_eq!(arousal("fp32 student").half_ms, Some([100.0, 200.0, 300.0]));
+    assert_eq!(arousal("int8 student").half_ms, Some([200.0; 3]));
+    // 0.12 s ln 2 are less than a frame: the filter passes half way on the frame it sees first.
+    assert_eq!(arousal("int8 student, filtered").half_ms, Some([200.0; 3]));
+    let valence = row("teacher", "valence");
+    assert_eq!((valence.half_ms, valence.followed + valence.missed), (None, 0), "its jumps are too small");
+    let flat = Video { labels: vec![[0.0; 2]; 120], ..one("c", 1) };
+    assert!(lag_report(&[flat]).unwrap_err().to_string().contains("--steps"));
+    let slow = Video { fps: 5.0, ..one("d", 1) };
+    assert!(lag_report(&[one("a", 1), slow]).unwrap_err().to_string().contains("frame rate"));
+}

@@ -4,17 +4,16 @@
 //! product over the whole batch is two to three times as quick, forward and backward. It keeps each layer's columns, nine
 //! times its input, for the backward pass.
 
-use super::backbone::{ConvNorm, TAPS};
 use burn::nn::BatchNorm;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rayon::prelude::*;
 
-/// Widest network that is quicker by rows.
-const WIDEST: usize = 32;
+/// Most channels of a layer in a network that is quicker by rows.
+const WIDEST: usize = 256;
 
-/// Whether a backbone of `width` is quicker by rows where `x` lies. The stem gives `x` no gradient by rows.
-pub(super) fn suit(width: usize, x: &Tensor<4>) -> bool {
-    width <= WIDEST && x.device().without_autodiff() == Device::flex() && !x.is_tracked()
+/// Whether a network whose widest layer has `channels` is quicker by rows where `x` lies. [`first`] gives `x` no gradient.
+pub(super) fn suit(channels: usize, x: &Tensor<4>) -> bool {
+    channels <= WIDEST && x.device().without_autodiff() == Device::flex() && !x.is_tracked()
 }
 
 /// Feature maps with one pixel a row, frame by frame and line by line: `frames * height * width x channels`.
@@ -53,16 +52,20 @@ impl Rows {
         self.x.reshape([self.frames, self.height * self.width, channels]).mean_dim(1).reshape([self.frames, channels])
     }
 
+    /// These maps through BatchNorm.
+    pub(super) fn normalised(self, norm: &BatchNorm) -> Self {
+        Self { x: normalise(norm, self.x), ..self }
+    }
+
     /// The same maps with other values.
     pub(super) fn with(&self, x: Tensor<2>) -> Self {
         Self { x, ..*self }
     }
 
-    /// Convolution and BatchNorm, as [`ConvNorm`] of planes.
-    pub(super) fn convolve(&self, layer: &ConvNorm) -> Self {
-        let kernel = layer.conv.val();
+    /// Convolution by a kernel `out x in x k x k` without bias, padded by `k / 2`, then BatchNorm.
+    pub(super) fn convolve(&self, kernel: Tensor<4>, stride: usize, norm: &BatchNorm) -> Self {
         let [out, channels, k, _] = kernel.dims();
-        let (ys, xs) = (reached(self.height, k, layer.stride), reached(self.width, k, layer.stride));
+        let (ys, xs) = (reached(self.height, k, stride), reached(self.width, k, stride));
         let device = self.x.device();
         // One more row, of zeros, stands for the padding.
         let padded = Tensor::cat(vec![self.x.clone(), Tensor::zeros([1, channels], &device)], 0);
@@ -70,7 +73,7 @@ impl Rows {
         let (height, width) = (ys.len(), xs.len());
         let columns = columns.reshape([self.frames * height * width, k * k * channels]);
         let x = columns.matmul(kernel.permute([2, 3, 1, 0]).reshape([k * k * channels, out]));
-        Self { x: normalise(&layer.norm, x), height, width, ..*self }
+        Self { x: normalise(norm, x), height, width, ..*self }
     }
 
     /// The rows that each output row reads, kernel line by kernel line.
@@ -111,43 +114,48 @@ fn normalise(norm: &BatchNorm, x: Tensor<2>) -> Tensor<2> {
     centred * scale + norm.beta.val().unsqueeze::<2>()
 }
 
-/// The stem's convolution alone: clips `B x T x H x W` -> `BT x out x H/2 x W/2`, by columns made outside the graph of
-/// gradients, since pictures have none.
-pub(super) fn stem(clips: Tensor<4>, kernel: Tensor<4>) -> Tensor<4> {
-    let [clips_n, frames, height, width] = clips.dims();
-    let [out, _, k, _] = kernel.dims();
-    let (lines, places) = (height.div_ceil(2), width.div_ceil(2));
-    let device = clips.device();
-    let values: Vec<f32> = clips.without_autodiff().into_data().iter::<f32>().collect();
-    let columns = TensorData::new(
-        stem_columns(&values, frames, height, width),
-        [clips_n * frames * lines * places, k * k * TAPS],
-    );
-    let x = Tensor::<2>::from_data(columns, &device).matmul(kernel.permute([2, 3, 1, 0]).reshape([k * k * TAPS, out]));
-    Rows { x, frames: clips_n * frames, height: lines, width: places }.planes()
+/// A convolution alone of pictures that have no gradient, padded by `k / 2`, by columns made outside the graph of gradients:
+/// pictures `n x channels x H x W` of `shape` -> `n x out x ceil(H / stride) x ceil(W / stride)`. `plane` gives the values of a channel
+/// of a picture, `None` where they are zeros; the kernel is `out x channels x k x k`, k odd.
+pub(super) fn first<'a>(
+    shape: [usize; 4],
+    kernel: Tensor<4>,
+    stride: usize,
+    device: &Device,
+    plane: impl Fn(usize, usize) -> Option<&'a [f32]> + Sync,
+) -> Rows {
+    let [out, channels, k, _] = kernel.dims();
+    let [frames, _, height, width] = shape;
+    let (lines, places) = (height.div_ceil(stride), width.div_ceil(stride));
+    let values = columns(shape, k, stride, plane);
+    let columns = TensorData::new(values, [frames * lines * places, k * k * channels]);
+    let kernel = kernel.permute([2, 3, 1, 0]).reshape([k * k * channels, out]);
+    let x = Tensor::<2>::from_data(columns, device).matmul(kernel);
+    Rows { x, frames, height: lines, width: places }
 }
 
-/// Columns of the 5x7x7 kernel of stride 2: a row an output pixel, in it kernel lines, kernel places, taps.
-fn stem_columns(clips: &[f32], frames: usize, height: usize, width: usize) -> Vec<f32> {
-    const K: usize = 7;
-    let (pad, line) = (K / 2, (width + K - 1) * TAPS);
-    let (lines, places) = (height.div_ceil(2), width.div_ceil(2));
-    let (pixels, run) = (height * width, K * TAPS);
-    let mut columns = vec![0.0; clips.len() / pixels * lines * places * K * run];
-    columns.par_chunks_mut(lines * places * K * run).enumerate().for_each(|(i, columns)| {
-        // The frame and its neighbours, interleaved, with a border of zeros: a kernel line is then one run.
-        let mut canvas = vec![0.0; (height + K - 1) * line];
-        for tap in 0..TAPS {
-            let Some(t) = (i % frames + tap).checked_sub(TAPS / 2).filter(|t| *t < frames) else { continue };
-            let frame = &clips[(i / frames * frames + t) * pixels..][..pixels];
-            for (y, row) in frame.chunks_exact(width).enumerate() {
-                let to = &mut canvas[(y + pad) * line + pad * TAPS + tap..];
-                to.iter_mut().step_by(TAPS).zip(row).for_each(|(to, v)| *to = *v);
+/// A row an output pixel, in it kernel lines, kernel places, channels.
+fn columns<'a>(
+    [frames, channels, height, width]: [usize; 4],
+    k: usize,
+    stride: usize,
+    plane: impl Fn(usize, usize) -> Option<&'a [f32]> + Sync,
+) -> Vec<f32> {
+    let (pad, line, run) = (k / 2, (width + k - 1) * channels, k * channels);
+    let (lines, places) = (height.div_ceil(stride), width.div_ceil(stride));
+    let mut columns = vec![0.0; frames * lines * places * k * run];
+    columns.par_chunks_mut(lines * places * k * run).enumerate().for_each(|(i, columns)| {
+        // All channels, interleaved, with a border of zeros: a kernel line is then one run.
+        let mut canvas = vec![0.0; (height + k - 1) * line];
+        for (channel, values) in (0..channels).filter_map(|c| Some((c, plane(i, c)?))) {
+            for (y, row) in values.chunks_exact(width).enumerate() {
+                let to = &mut canvas[(y + pad) * line + pad * channels + channel..];
+                to.iter_mut().step_by(channels).zip(row).for_each(|(to, v)| *to = *v);
             }
         }
         for (at, column) in columns.chunks_exact_mut(run).enumerate() {
-            let (output, ky) = (at / K, at % K);
-            let from = (output / places * 2 + ky) * line + output % places * 2 * TAPS;
+            let (output, ky) = (at / k, at % k);
+            let from = (output / places * stride + ky) * line + output % places * stride * channels;
             column.copy_from_slice(&canvas[from..from + run]);
         }
     });
