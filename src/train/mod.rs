@@ -10,6 +10,7 @@ pub mod finetune;
 pub mod fit;
 pub mod fold;
 pub mod full;
+pub mod grow;
 pub mod loss;
 pub mod memory;
 pub mod net;

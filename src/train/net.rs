@@ -78,7 +78,7 @@ impl RepConv {
     }
 
     /// The convolution alone, by `kernel`.
-    fn convolve(&self, x: Tensor<4>, kernel: Tensor<4>) -> Tensor<4> {
+    pub(super) fn convolve(&self, x: Tensor<4>, kernel: Tensor<4>) -> Tensor<4> {
         let pad = self.kernel / 2;
         conv2d(x, kernel, None, ConvOptions::new([self.stride; 2], [pad; 2], [1; 2], 1))
     }

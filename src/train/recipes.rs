@@ -30,6 +30,35 @@ fn bad(name: &str, e: toml::de::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::distil::DistilConfig;
+    use crate::train::finetune::FineTuneConfig;
+    use crate::train::pretrain::PretrainConfig;
+    use crate::train::quantize::QuantizeConfig;
+
+    /// The settings of each recipe as the command that its first line names reads them.
+    #[test]
+    fn every_recipe_is_settings_of_the_command_that_it_names() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models/recipes");
+        let mut seen = 0;
+        for path in std::fs::read_dir(folder).unwrap().flatten().map(|e| e.path()) {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let Some(command) = text.strip_prefix("# vaerr-train ").and_then(|t| t.split(' ').next()) else { continue };
+            let named = path.file_name().unwrap().to_str().unwrap();
+            assert!(text.contains(&format!("--config models/recipes/{named}")), "{named}");
+            let file = Some(path.as_path());
+            let validated = match command {
+                "render" => toml::from_str::<CorpusConfig>(&text).unwrap().validate(),
+                "pretrain" => config::read(&PretrainConfig::default(), file, &[]).and_then(|c| c.validate()),
+                "finetune" => config::read(&FineTuneConfig::default(), file, &[]).and_then(|c| c.validate()),
+                "distil" => config::read(&DistilConfig::default(), file, &[]).and_then(|c| c.validate()),
+                "quantize" => config::read(&QuantizeConfig::default(), file, &[]).and_then(|c| c.validate()),
+                other => panic!("{named} is of the command {other}"),
+            };
+            validated.unwrap_or_else(|e| panic!("{named}: {e}"));
+            seen += 1;
+        }
+        assert!(seen >= 12, "{seen}");
+    }
 
     #[test]
     fn shipped_recipes_fit_this_version() {

@@ -127,8 +127,8 @@ pub(super) struct Distil {
     /// Folder of a run of `finetune`: the teacher.
     #[arg(long, value_name = "RUN", required_unless_present = "print_config")]
     teacher: Option<PathBuf>,
-    /// Folder of an earlier run of `distil` whose best student to start from, of the same size.
-    #[arg(long, value_name = "RUN")]
+    /// Student to start from: the folder of a run of `distil`, or an fp32 student.onnx; of the same size, or nano for small.
+    #[arg(long, value_name = "RUN|FILE")]
     start_from: Option<PathBuf>,
     /// Size of the student: pico, nano or small; short for --set size=...
     #[arg(long)]

@@ -22,12 +22,25 @@ const MEMORY: f64 = 0.98;
 /// Where the mismatch of every shift is kept.
 const SHIFTS: &str = "shifts.json";
 
+/// What a student of `spec` sees of `batch` in training, in real units: `clips * frames x ring x size x size`.
+pub(super) fn views(
+    batch: &Batch,
+    config: &DistilConfig,
+    spec: &StudentSpec,
+    rng: &mut Rng,
+    device: &Device,
+) -> Tensor<4> {
+    let augment = config.augment.then(Augment::default);
+    let bytes = rings(batch, spec, &CropRule::of_side(spec.size_px), augment, rng);
+    let shape = [batch.clips * batch.frames, spec.ring, spec.size_px, spec.size_px];
+    Tensor::from_data(TensorData::new(real(&bytes, spec), shape), device)
+}
+
 /// Distillation of one teacher into one student.
 pub struct Distil {
     pub config: DistilConfig,
     pub recipe: Recipe,
     pub spec: StudentSpec,
-    pub rule: CropRule,
     /// In inference mode, without gradients.
     pub teacher: FullNet,
     pub reader: Predictor,
@@ -42,11 +55,7 @@ pub struct Distil {
 impl Distil {
     /// The student's outputs for views of `batch`.
     fn answers(&self, net: &Pupil, batch: &Batch, rng: &mut Rng) -> Answers {
-        let augment = self.config.augment.then(Augment::default);
-        let bytes = rings(batch, &self.spec, &self.rule, augment, rng);
-        let shape = [batch.clips * batch.frames, self.spec.ring, self.spec.size_px, self.spec.size_px];
-        let rings = Tensor::from_data(TensorData::new(real(&bytes, &self.spec), shape), &self.device);
-        net.student.answers(rings, batch.clips)
+        net.student.answers(views(batch, &self.config, &self.spec, rng, &self.device), batch.clips)
     }
 
     /// The teacher's outputs for `batch` as it is: it sees both what comes before a frame and what comes after.

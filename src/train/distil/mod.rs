@@ -15,16 +15,18 @@ pub use net::{Answers, Pupil};
 pub use terms::{Lesson, Pairs, bins, features, values};
 
 use crate::error::{Error, Result};
-use crate::model::Student;
+use crate::model::{Student, onnx};
+use crate::render::Rng;
 use crate::spec::{CropRule, StudentSpec};
 use crate::train::data::record::Split;
 use crate::train::finetune;
-use crate::train::fold::fold;
+use crate::train::fold::{fold, unfold};
+use crate::train::grow::{NOISE, grown};
 use crate::train::quantize::{Data, Judged};
 use crate::train::run::checkpoint::{self, load_net};
 use crate::train::run::feed::ClipFeed;
 use crate::train::run::ranks::Ranks;
-use crate::train::run::{BEST, Done, Judge, Training, Verdict};
+use crate::train::run::{BEST, Done, Feed, Judge, Training, Verdict};
 use crate::train::shards::Reader;
 use burn::module::Module;
 use burn::tensor::Device;
@@ -41,7 +43,7 @@ pub struct DistilPaths {
     pub shards: Vec<PathBuf>,
     /// Folder of the run.
     pub run: PathBuf,
-    /// Folder of an earlier run whose student to start from, of the same size.
+    /// Folder of an earlier run, or an fp32 `student.onnx`, to start from: of the same size, or one that grows into it.
     pub start_from: Option<PathBuf>,
 }
 
@@ -55,7 +57,7 @@ pub struct Kept {
     pub taught: usize,
     /// Frames of the longest shift.
     pub most: usize,
-    /// SHA-256 of the weights of the earlier run that it started from.
+    /// SHA-256 of the weights that it started from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_from: Option<String>,
 }
@@ -113,17 +115,16 @@ pub fn distil(
         teacher: checkpoint::digest(&paths.teacher.join(BEST))?,
         taught: features,
         most,
-        started_from: paths.start_from.as_ref().map(|run| checkpoint::digest(&run.join(BEST))).transpose()?,
+        started_from: paths.start_from.as_ref().map(|from| checkpoint::digest(&weights(from))).transpose()?,
     };
     let mut net = Pupil::new(&spec, features, most, config.run.seed, &device);
-    if let Some(earlier) = &paths.start_from {
-        net = taken_over(net, &kept, earlier, &device)?;
+    if let Some(from) = &paths.start_from {
+        net = taken_over(net, &kept, from, &feed, &device)?;
     }
     let mut judge = StudentJudge::new(readers, &spec)?;
     let method = Distil {
         config: config.clone(),
         recipe: config.recipe()?,
-        rule: CropRule::of_side(spec.size_px),
         spec,
         teacher,
         reader,
@@ -145,18 +146,36 @@ pub fn distil(
     training.train(net, resume)
 }
 
-/// `net` with the student of an earlier run's best epoch, and its projection where the teacher is the same.
-fn taken_over(net: Pupil, kept: &Kept, earlier: &Path, device: &Device) -> Result<Pupil> {
-    let (before, _): (Kept, _) = checkpoint::kept(earlier, "distil", "run of distil")?;
-    let (size, wanted) = (&before.config.size, &kept.config.size);
-    if size != wanted {
-        return Err(Error::usage(format!("its student is {size}, this run's {wanted}")).at(earlier.display()));
-    }
-    let known = Pupil::new(&before.config.spec()?, before.taught, before.most, 0, device);
-    let known = load_net(known, &earlier.join(BEST))?;
-    let projection = if before.teacher == kept.teacher { known.projection } else { net.projection };
-    Ok(Pupil { student: known.student, projection, shifts: net.shifts })
+/// The file of weights of a run, or the file itself.
+fn weights(from: &Path) -> PathBuf {
+    if from.is_dir() { from.join(BEST) } else { from.to_owned() }
 }
+
+/// `net` with the student that `from` holds: of a run of the same size as it was trained, with its projection where the teacher is
+/// the same; else folded, grown to this size if need be, its BatchNorms set by the first batch.
+fn taken_over(net: Pupil, kept: &Kept, from: &Path, feed: &ClipFeed, device: &Device) -> Result<Pupil> {
+    let student = if from.is_dir() {
+        let (before, _): (Kept, _) = checkpoint::kept(from, "distil", "run of distil")?;
+        if before.config.size == kept.config.size {
+            let known = Pupil::new(&before.config.spec()?, before.taught, before.most, 0, device);
+            let known = load_net(known, &weights(from))?;
+            let projection = if before.teacher == kept.teacher { known.projection } else { net.projection };
+            return Ok(Pupil { student: known.student, projection, shifts: net.shifts });
+        }
+        best(from)?.0
+    } else {
+        let bytes = std::fs::read(from)
+            .map_err(|e| Error::input("cannot be read").at(from.display()).caused_by(e).remedy(START_FROM))?;
+        onnx::read_student(&bytes).map_err(|e| e.at(from.display()))?
+    };
+    let (spec, seed) = (kept.config.spec()?, kept.config.run.seed);
+    let student = if student.spec == spec { student } else { grown(&student, &spec, NOISE, seed)? };
+    let first = feed.epoch(0)?.next().ok_or_else(|| Error::input("the training split gives no batch"))??;
+    let rings = method::views(&first, &kept.config, &spec, &mut Rng::new(seed, 2 << 49), &device.clone().inner());
+    Ok(Pupil { student: unfold(&student, rings, device).map_err(|e| e.at(from.display()))?, ..net })
+}
+
+const START_FROM: &str = "--start-from takes the folder of a run of distil, or an fp32 student.onnx";
 
 /// Refuses teachers whose frames, values or bins are not the student's.
 fn ensure_teaches(

@@ -108,7 +108,6 @@ fn task(mode: LagMode, terms: Terms, most: usize) -> Distil {
     Distil {
         recipe: config.recipe().unwrap(),
         config,
-        rule: CropRule::of_side(spec().size_px),
         spec: spec(),
         teacher: FullNet::new(&model, 1, &device).unwrap().valid(),
         reader: finetune::Predictor { size_px: 16, normalise, every: 1, by_bins: [None, None], device: Device::flex() },
