@@ -7,7 +7,11 @@ use vaerr::model::{Bundle, Precision};
 use vaerr::spec::{Certificate, StudentSpec};
 
 fn distil(teacher: &Path, run: &Path, more: &[&str]) -> Command {
-    let mut c = trainer(&["distil", "--size", "pico"]);
+    distil_to("pico", teacher, run, more)
+}
+
+fn distil_to(size: &str, teacher: &Path, run: &Path, more: &[&str]) -> Command {
+    let mut c = trainer(&["distil", "--size", size]);
     c.arg("--teacher").arg(teacher).arg("--shards").arg(corpus()).arg("--run").arg(run);
     c.args(["--set", "clips.seconds=1", "--set", "run.batch=2", "--epochs", "2"]).args(more);
     c
@@ -41,7 +45,7 @@ fn a_distilled_student_is_quantised_exported_and_verified_against_its_teacher() 
     succeed(&mut distil(&at("teacher"), &at("on"), &from));
     let first = |run: &str| metrics(&at(run))[0]["train/loss"].as_f64().unwrap();
     assert!(first("on") < first("student"), "{} {}", first("on"), first("student"));
-    let told = refuse(distil(&at("teacher"), &at("nano"), &from).args(["--set", "size=nano"]));
+    let told = refuse(&mut distil_to("nano", &at("teacher"), &at("nano"), &from));
     assert!(told.contains("does not grow into this size"), "{told}");
 
     let run = at("student");
