@@ -6,7 +6,7 @@
 use crate::error::{Error, Result};
 use crate::model::{Conv, Gru, Linear, Student, Trunk};
 use crate::render::Rng;
-use crate::spec::StudentSpec;
+use crate::spec::{ConvSpec, StudentSpec};
 
 /// Standard deviation of what is added to duplicated weights, as a share of their own, so that copies learn different things.
 pub const NOISE: f32 = 0.02;
@@ -60,7 +60,7 @@ pub fn grown(small: &Student, spec: &StudentSpec, noise: f32, seed: u64) -> Resu
     let Trunk::Fp32(convs) = &small.trunk else {
         return Err(Error::usage("an int8 student cannot grow").remedy("take its fp32 student"));
     };
-    let rng = &mut Rng::new(seed, 1 << 50);
+    let rng = &mut Rng::new(seed, 5 << 48);
     let same = |a: &StudentSpec| (a.ring, a.size_px, a.outputs, a.input_zero_point, a.input_scale.to_bits());
     if same(&small.spec) != same(spec) || small.spec.hidden > spec.hidden {
         return Err(mismatch("other inputs, outputs, or more hidden units"));
@@ -69,9 +69,8 @@ pub fn grown(small: &Student, spec: &StudentSpec, noise: f32, seed: u64) -> Resu
     let mut trunk = Vec::with_capacity(spec.convs.len());
     let mut left = small.spec.convs.iter().zip(convs).peekable();
     for layer in &spec.convs {
-        let fits = |(c, _): &(&crate::spec::ConvSpec, &Conv)| {
-            (c.kernel, c.stride) == (layer.kernel, layer.stride) && c.out <= layer.out
-        };
+        let fits =
+            |(c, _): &(&ConvSpec, &Conv)| (c.kernel, c.stride) == (layer.kernel, layer.stride) && c.out <= layer.out;
         let area = layer.kernel * layer.kernel;
         let Some((known, conv)) = left.next_if(fits) else {
             if layer.stride != 1 || layer.out != seen.of.len() {
@@ -128,7 +127,7 @@ mod tests {
     use super::*;
     use crate::engine::Engine;
     use crate::engine::reference::Reference;
-    use crate::spec::{ConvSpec, HEADS};
+    use crate::spec::HEADS;
     use crate::train::fold::fold;
     use crate::train::net::StudentNet;
     use burn::module::Module;

@@ -88,18 +88,14 @@ impl RepConv {
     }
 
     fn forward_rows(&self, x: &Rows) -> Rows {
-        let x = x.convolve(self.kernel_sum(), self.stride, &self.norm);
-        x.with(activation::relu(x.x.clone()))
+        x.convolve(self.kernel_sum(), self.stride, &self.norm).relu()
     }
 
     /// As the first layer, which gives its pictures no gradient.
     fn forward_rings(&self, rings: Tensor<4>) -> Rows {
-        let (shape, device) = (rings.dims(), rings.device());
-        let values: Vec<f32> = rings.without_autodiff().into_data().iter::<f32>().collect();
-        let area = shape[2] * shape[3];
-        let plane = |i: usize, c: usize| values.get((i * shape[1] + c) * area..)?.get(..area);
-        let x = rows::first(shape, self.kernel_sum(), self.stride, &device, plane).normalised(&self.norm);
-        x.with(activation::relu(x.x.clone()))
+        let [n, ring, _, _] = rings.dims();
+        let x = rows::first(rings, n, self.kernel_sum(), self.stride, |i, c| Some(i * ring + c));
+        x.normalised(&self.norm).relu()
     }
 
     /// Rows of one crop each, `n x 1 x ..`, then rows of a whole ring, `m x ring x ..`.

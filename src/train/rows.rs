@@ -5,7 +5,7 @@
 //! times its input, for the backward pass.
 
 use burn::nn::BatchNorm;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use rayon::prelude::*;
 
 /// Most channels of a layer in a network that is quicker by rows.
@@ -55,6 +55,11 @@ impl Rows {
     /// These maps through BatchNorm.
     pub(super) fn normalised(self, norm: &BatchNorm) -> Self {
         Self { x: normalise(norm, self.x), ..self }
+    }
+
+    /// These maps through ReLU.
+    pub(super) fn relu(self) -> Self {
+        Self { x: activation::relu(self.x), ..self }
     }
 
     /// The same maps with other values.
@@ -114,23 +119,29 @@ fn normalise(norm: &BatchNorm, x: Tensor<2>) -> Tensor<2> {
     centred * scale + norm.beta.val().unsqueeze::<2>()
 }
 
-/// A convolution alone of pictures that have no gradient, padded by `k / 2`, by columns made outside the graph of gradients:
-/// pictures `n x channels x H x W` of `shape` -> `n x out x ceil(H / stride) x ceil(W / stride)`. `plane` gives the values of a channel
-/// of a picture, `None` where they are zeros; the kernel is `out x channels x k x k`, k odd.
-pub(super) fn first<'a>(
-    shape: [usize; 4],
+/// A convolution alone of pictures that have no gradient, padded by `k / 2`, by columns made outside the graph of gradients.
+///
+/// `planes` is `a x b x H x W`; `plane` gives the number, of the `a * b` in their order, that is a channel of one of the `frames`
+/// outputs, `None` where the channel is zeros. The kernel is `out x channels x k x k`, k odd; the output
+/// `frames x out x ceil(H / stride) x ceil(W / stride)`.
+pub(super) fn first(
+    planes: Tensor<4>,
+    frames: usize,
     kernel: Tensor<4>,
     stride: usize,
-    device: &Device,
-    plane: impl Fn(usize, usize) -> Option<&'a [f32]> + Sync,
+    plane: impl Fn(usize, usize) -> Option<usize> + Sync,
 ) -> Rows {
     let [out, channels, k, _] = kernel.dims();
-    let [frames, _, height, width] = shape;
+    let ([_, _, height, width], device) = (planes.dims(), planes.device());
     let (lines, places) = (height.div_ceil(stride), width.div_ceil(stride));
-    let values = columns(shape, k, stride, plane);
+    let pixels: Vec<f32> = planes.without_autodiff().into_data().iter::<f32>().collect();
+    let area = height * width;
+    let values = columns([frames, channels, height, width], k, stride, |frame, channel| {
+        pixels.get(plane(frame, channel)? * area..)?.get(..area)
+    });
     let columns = TensorData::new(values, [frames * lines * places, k * k * channels]);
     let kernel = kernel.permute([2, 3, 1, 0]).reshape([k * k * channels, out]);
-    let x = Tensor::<2>::from_data(columns, device).matmul(kernel);
+    let x = Tensor::<2>::from_data(columns, &device).matmul(kernel);
     Rows { x, frames, height: lines, width: places }
 }
 

@@ -45,6 +45,7 @@ fn a_distilled_student_is_quantised_exported_and_verified_against_its_teacher() 
     succeed(&mut distil(&at("teacher"), &at("on"), &from));
     let first = |run: &str| metrics(&at(run))[0]["train/loss"].as_f64().unwrap();
     assert!(first("on") < first("student"), "{} {}", first("on"), first("student"));
+    succeed(distil(&at("teacher"), &at("on"), &from).arg("--resume"));
     let told = refuse(&mut distil_to("nano", &at("teacher"), &at("nano"), &from));
     assert!(told.contains("does not grow into this size"), "{told}");
 

@@ -33,7 +33,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, stop: &AtomicBool) -> Result<()> {
     let Args { teacher, student, data, .. } = args;
     let paths = LagPaths { teacher: teacher.clone(), student: student.clone(), data: data.clone() };
-    let found = verify::lag(&paths, args.split, args.device, stop)?;
+    let found = verify::lag(&paths, args.split, args.device, stop, true)?;
     if args.json { print_json(&found) } else { print(&table(&found)) }
 }
 

@@ -135,7 +135,7 @@ impl RenderArgs {
         set(&mut c.fps, self.fps);
         set(&mut c.size_px, self.size);
         set(&mut c.head, self.head.or(self.ict.as_ref().map(|_| HeadKind::Ict)));
-        set(&mut c.steps_s, self.steps);
+        c.steps_s = self.steps.or(c.steps_s);
         set(&mut c.speech, self.silent.then_some(false));
         set(&mut c.label_lag_s, self.label_lag);
         set(&mut c.raters, self.raters);

@@ -40,10 +40,10 @@ pub struct CorpusConfig {
     /// Side of a crop.
     pub size_px: usize,
     pub head: HeadKind,
-    /// 0 for affect that rises and fades as people's does; else it jumps between a person's mood and an apex, each held for so many
+    /// Without it affect rises and fades as people's does; with it, it jumps between a person's mood and an apex, each held for so many
     /// seconds, and the face follows at once: what lag is measured on. People do not speak then.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub steps_s: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps_s: Option<f64>,
     /// Whether people speak; recordings then carry acoustic features.
     pub speech: bool,
     /// Seconds by which labels follow the face.
@@ -64,11 +64,6 @@ pub struct CorpusConfig {
     pub seed: u64,
 }
 
-/// Only a designed course is named in a corpus's index.
-fn is_zero(steps_s: &f64) -> bool {
-    *steps_s == 0.0
-}
-
 impl Default for CorpusConfig {
     fn default() -> Self {
         Self {
@@ -78,7 +73,7 @@ impl Default for CorpusConfig {
             fps: 25.0,
             size_px: 96,
             head: HeadKind::Procedural,
-            steps_s: 0.0,
+            steps_s: None,
             speech: true,
             label_lag_s: 0.0,
             raters: 1,
@@ -110,8 +105,8 @@ impl CorpusConfig {
         within("seconds", self.seconds, 0.2, 3600.0)?;
         within("fps", self.fps, 1.0, 120.0)?;
         within("size_px", self.size_px as f64, 16.0, 512.0)?;
-        if self.steps_s != 0.0 {
-            within("steps_s", self.steps_s, 0.5, 60.0)?;
+        if let Some(steps_s) = self.steps_s {
+            within("steps_s", steps_s, 0.5, 60.0)?;
             if self.speech {
                 return Err(Error::usage("steps_s is set, and people speak").remedy("set speech = false (--silent)"));
             }

@@ -56,10 +56,8 @@ impl Take {
         let rule = config.crop_rule();
         let seconds = config.seconds as f32;
         let film = Film::new(subject, seed, seconds, config.fps, rule, &config.occlusion(), !config.speech);
-        if config.steps_s == 0.0 {
-            return film;
-        }
-        let course = Course::steps(seed, film.subject.mood, config.steps_s as f32, seconds);
+        let Some(steps_s) = config.steps_s else { return film };
+        let course = Course::steps(seed, film.subject.mood, steps_s as f32, seconds);
         film.following(course)
     }
 }

@@ -57,14 +57,14 @@ fn a_lag_shifts_the_labels_of_a_sample_and_not_its_pictures() {
 
 #[test]
 fn designed_steps_hold_their_levels_and_leave_other_corpora_as_they_were() {
-    let steps = CorpusConfig { steps_s: 0.8, seconds: 3.2, speech: false, ..tiny() };
+    let steps = CorpusConfig { steps_s: Some(0.8), seconds: 3.2, speech: false, ..tiny() };
     let sample = sample(&steps, &plan(&steps)[0], &Heads::Procedural, None).unwrap();
     let levels: Vec<usize> = sample.labels.chunk_by(|a, b| a == b).map(<[_]>::len).collect();
     assert_eq!(levels, [20, 20, 20, 20]);
     assert!(sample.video[19 * 576..20 * 576] != sample.video[20 * 576..21 * 576]);
     let told = CorpusConfig { speech: true, ..steps.clone() }.validate().unwrap_err().to_string();
     assert!(told.contains("--silent"), "{told}");
-    assert!(CorpusConfig { steps_s: 0.1, ..steps.clone() }.validate().is_err());
+    assert!(CorpusConfig { steps_s: Some(0.1), ..steps.clone() }.validate().is_err());
     assert!(serde_json::to_string(&steps).unwrap().contains("steps_s"));
     assert!(!serde_json::to_string(&tiny()).unwrap().contains("steps_s"));
 }

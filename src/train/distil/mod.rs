@@ -118,7 +118,7 @@ pub fn distil(
         started_from: paths.start_from.as_ref().map(|from| checkpoint::digest(&weights(from))).transpose()?,
     };
     let mut net = Pupil::new(&spec, features, most, config.run.seed, &device);
-    if let Some(from) = &paths.start_from {
+    if let Some(from) = paths.start_from.as_ref().filter(|_| !resume) {
         net = taken_over(net, &kept, from, &feed, &device)?;
     }
     let mut judge = StudentJudge::new(readers, &spec)?;
@@ -164,8 +164,7 @@ fn taken_over(net: Pupil, kept: &Kept, from: &Path, feed: &ClipFeed, device: &De
         }
         best(from)?.0
     } else {
-        let bytes = std::fs::read(from)
-            .map_err(|e| Error::input("cannot be read").at(from.display()).caused_by(e).remedy(START_FROM))?;
+        let bytes = std::fs::read(from).map_err(|e| Error::input("cannot be read").at(from.display()).caused_by(e))?;
         onnx::read_student(&bytes).map_err(|e| e.at(from.display()))?
     };
     let (spec, seed) = (kept.config.spec()?, kept.config.run.seed);
@@ -174,8 +173,6 @@ fn taken_over(net: Pupil, kept: &Kept, from: &Path, feed: &ClipFeed, device: &De
     let rings = method::views(&first, &kept.config, &spec, &mut Rng::new(seed, 2 << 49), &device.clone().inner());
     Ok(Pupil { student: unfold(&student, rings, device).map_err(|e| e.at(from.display()))?, ..net })
 }
-
-const START_FROM: &str = "--start-from takes the folder of a run of distil, or an fp32 student.onnx";
 
 /// Refuses teachers whose frames, values or bins are not the student's.
 fn ensure_teaches(

@@ -76,12 +76,10 @@ impl Stem {
 
     /// The convolution alone, by rows.
     fn columns(clips: Tensor<4>, kernel: Tensor<4>) -> Rows {
-        let ([clips_n, frames, height, width], device) = (clips.dims(), clips.device());
-        let values: Vec<f32> = clips.without_autodiff().into_data().iter::<f32>().collect();
-        let area = height * width;
-        rows::first([clips_n * frames, TAPS, height, width], kernel, 2, &device, |i, tap| {
+        let [clips_n, frames, _, _] = clips.dims();
+        rows::first(clips, clips_n * frames, kernel, 2, |i, tap| {
             let t = (i % frames + tap).checked_sub(TAPS / 2).filter(|t| *t < frames)?;
-            values.get((i / frames * frames + t) * area..)?.get(..area)
+            Some(i / frames * frames + t)
         })
     }
 
@@ -130,13 +128,12 @@ impl Block {
     }
 
     fn forward_rows(&self, x: &Rows) -> Rows {
-        let inner = self.first.forward_rows(x);
-        let residual = self.second.forward_rows(&inner.with(activation::relu(inner.x.clone())));
+        let residual = self.second.forward_rows(&self.first.forward_rows(x).relu());
         let skipped = match &self.shortcut {
             Some(shortcut) => shortcut.forward_rows(x).x,
             None => x.x.clone(),
         };
-        residual.with(activation::relu(residual.x.clone() + skipped))
+        residual.with(residual.x.clone() + skipped).relu()
     }
 }
 

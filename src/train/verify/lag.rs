@@ -1,20 +1,18 @@
 //! How late readings come on designed steps: recordings whose label jumps (`render --steps`).
 
-use super::engines;
-use super::read::Networks;
-use super::stream::Pool;
 use super::table::{NETWORKS, Video};
+use super::{engines, open, progress, tables};
 use crate::error::{Error, Result};
 use crate::metrics::Rises;
 use crate::model::{Bundle, Precision};
-use crate::session::Smoother;
+use crate::session::{Estimate, Smoother};
+use crate::spec::certificate::Protocol;
 use crate::train::data::record::Split;
 use crate::train::finetune;
 use crate::train::run::device::DeviceKind;
-use crate::train::shards::Reader;
-use indicatif::ProgressBar;
 use serde::Serialize;
 use std::path::PathBuf;
+use std::slice;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -59,19 +57,18 @@ pub struct LagReport {
 ///
 /// # Errors
 /// Files that cannot be read; labels that do not jump; recordings of several frame rates; `Interrupted` once `stop` is set.
-pub fn lag(paths: &LagPaths, split: Split, device: DeviceKind, stop: &AtomicBool) -> Result<LagReport> {
+pub fn lag(paths: &LagPaths, split: Split, device: DeviceKind, stop: &AtomicBool, show: bool) -> Result<LagReport> {
     let bundle = Bundle::load(&paths.student)?;
-    let (net, predictor, _) = finetune::best(&paths.teacher, &device.open(0, false)?)?;
-    let entries = [engines::of_figures("auto", Precision::Fp32)?, engines::of_figures("simd", Precision::Int8)?];
-    let students = [bundle.student(Precision::Fp32)?, bundle.student(Precision::Int8)?];
-    let networks = Networks {
-        teacher: &net,
-        predictor: &predictor,
-        spec: &bundle.manifest().student,
-        crop: bundle.manifest().crop,
-        students: [Pool::new(&students[0], entries[0].open), Pool::new(&students[1], entries[1].open)],
-    };
-    let videos = networks.table(&Reader::open(&paths.data)?, split, &ProgressBar::hidden(), stop)?;
+    let teacher = finetune::best(&paths.teacher, &device.open(0, false)?)?;
+    let Protocol { fp32_engine, int8_engine, .. } = Protocol::default();
+    let used = [
+        (engines::of_figures(&fp32_engine, Precision::Fp32)?, Precision::Fp32),
+        (engines::of_figures(&int8_engine, Precision::Int8)?, Precision::Int8),
+    ];
+    let sets = open(slice::from_ref(&paths.data), split, teacher.1.every)?;
+    let bar = progress(&sets, 0, show);
+    let videos = tables(&bundle, &teacher, used, &sets, split, &bar, stop)?.concat();
+    bar.finish_and_clear();
     report(&videos).map_err(|e| e.at(paths.data.display()))
 }
 
@@ -113,8 +110,6 @@ pub fn report(videos: &[Video]) -> Result<LagReport> {
 fn filtered(video: &Video, d: usize) -> Vec<f64> {
     let mut filter = Smoother::default();
     let at = |i: usize| Duration::from_secs_f64(i as f64 / video.fps);
-    let read = |(i, e): (usize, &Option<crate::session::Estimate>)| {
-        e.map_or(f64::NAN, |e| f64::from(filter.push(e.values, at(i))[d]))
-    };
+    let read = |(i, e): (usize, &Option<Estimate>)| e.map_or(f64::NAN, |e| f64::from(filter.push(e.values, at(i))[d]));
     video.int8.iter().enumerate().map(read).collect()
 }
