@@ -25,6 +25,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FitConfig {
+    /// pico, nano or small.
+    pub size: String,
     pub seed: u64,
     pub epochs: usize,
     /// Stills a step.
@@ -50,6 +52,7 @@ pub struct FitConfig {
 impl Default for FitConfig {
     fn default() -> Self {
         Self {
+            size: "nano".into(),
             seed: 1,
             epochs: 16,
             batch: 64,
@@ -63,6 +66,16 @@ impl Default for FitConfig {
             held_out: 0.05,
             limit: 0,
         }
+    }
+}
+
+impl FitConfig {
+    /// The student's shape.
+    ///
+    /// # Errors
+    /// If there is no such size.
+    pub fn spec(&self) -> Result<StudentSpec> {
+        StudentSpec::named(&self.size)
     }
 }
 
@@ -87,7 +100,8 @@ pub struct FitPaths {
     /// Folder of checkpoints and `metrics.jsonl`.
     pub run: PathBuf,
     /// A finished run whose best network to start from, instead of from scratch: a warm restart (Loshchilov and Hutter
-    /// 2017, arXiv 1608.03983). Its seed and share held out must be this run's, or pictures held out would leak in.
+    /// 2017, arXiv 1608.03983). Its size must be this run's, and its seed and share held out, or pictures held out would
+    /// leak in.
     pub start_from: Option<PathBuf>,
 }
 
@@ -273,6 +287,7 @@ pub fn read_progress(run: &Path) -> Result<Progress> {
 /// # Errors
 /// Bad data, a full disk, a loss that is not finite, or `stop` (then [`crate::ErrorKind::Interrupted`]).
 pub fn fit(config: &FitConfig, paths: &FitPaths, resume: bool, stop: &AtomicBool) -> Result<Progress> {
+    let spec = config.spec()?;
     std::fs::create_dir_all(&paths.run)
         .map_err(|e| Error::io("cannot make the run's folder").at(paths.run.display()).caused_by(e))?;
     let split = ferplus::load(&paths.train)?;
@@ -286,14 +301,13 @@ pub fn fit(config: &FitConfig, paths: &FitPaths, resume: bool, stop: &AtomicBool
         )));
     }
     let device = Device::flex().autodiff();
-    let rule = CropRule::FERPLUS;
+    let rule = CropRule::of_side(spec.size_px);
     let clips = if config.clips == 0 {
         Vec::new()
     } else {
         rendered::render_clips(config.seed, config.clip_pool, config.clip_frames, &rule)
     };
-    let fitter =
-        Fitter { config, spec: StudentSpec::nano(), rule, augment: Augment::default(), device: device.clone(), clips };
+    let fitter = Fitter { config, spec, rule, augment: Augment::default(), device: device.clone(), clips };
     let mut net = StudentNet::new(&fitter.spec, config.seed, &device);
     let mut optimizer = optimizer(config);
     let mut progress =
@@ -304,6 +318,11 @@ pub fn fit(config: &FitConfig, paths: &FitPaths, resume: bool, stop: &AtomicBool
             return Err(Error::usage("the earlier run held out other pictures")
                 .at(earlier.display())
                 .remedy(format!("give --seed {}", before.config.seed)));
+        }
+        if before.config.size != config.size {
+            return Err(Error::usage(format!("the earlier run trained {}, not {}", before.config.size, config.size))
+                .at(earlier.display())
+                .remedy(format!("give --size {}", before.config.size)));
         }
         net = load_net(&earlier.join("best.bpk"), &fitter.spec, &device)?;
         progress.epochs_before = before.epochs_before + before.best_epoch;
@@ -407,20 +426,23 @@ mod tests {
         std::fs::write(dir.join("label.csv"), rows).unwrap();
     }
 
-    const TINY: FitConfig = FitConfig {
-        seed: 3,
-        epochs: 3,
-        batch: 4,
-        clips: 1,
-        clip_frames: 2,
-        clip_pool: 2,
-        still_steps: 2,
-        learning_rate: 1e-3,
-        warmup: 0.1,
-        weight_decay: 1e-2,
-        held_out: 0.3,
-        limit: 0,
-    };
+    fn tiny() -> FitConfig {
+        FitConfig {
+            size: "pico".into(),
+            seed: 3,
+            epochs: 3,
+            batch: 4,
+            clips: 1,
+            clip_frames: 2,
+            clip_pool: 2,
+            still_steps: 2,
+            learning_rate: 1e-3,
+            warmup: 0.1,
+            weight_decay: 1e-2,
+            held_out: 0.3,
+            limit: 0,
+        }
+    }
 
     #[test]
     fn a_run_stopped_and_resumed_ends_as_one_never_stopped() {
@@ -428,7 +450,7 @@ mod tests {
         split(dir.path(), 24);
         let paths = |run: &str| FitPaths { train: dir.path().into(), run: dir.path().join(run), start_from: None };
         let never = AtomicBool::new(false);
-        let whole = fit(&TINY, &paths("whole"), false, &never).unwrap();
+        let whole = fit(&tiny(), &paths("whole"), false, &never).unwrap();
 
         // Stopped as soon as an epoch is on the disk, wherever the next one is by then.
         let stop = AtomicBool::new(false);
@@ -439,12 +461,12 @@ mod tests {
                 }
                 stop.store(true, Ordering::Relaxed);
             });
-            fit(&TINY, &paths("cut"), false, &stop)
+            fit(&tiny(), &paths("cut"), false, &stop)
         });
         assert_eq!(first.unwrap_err().kind(), crate::ErrorKind::Interrupted);
-        assert_eq!(fit(&TINY, &paths("cut"), true, &never).unwrap(), whole);
+        assert_eq!(fit(&tiny(), &paths("cut"), true, &never).unwrap(), whole);
         let read =
-            |run: &str| load_net(&paths(run).run.join("last.bpk"), &StudentSpec::nano(), &Device::flex()).unwrap();
+            |run: &str| load_net(&paths(run).run.join("last.bpk"), &tiny().spec().unwrap(), &Device::flex()).unwrap();
         let (a, b) = (read("whole"), read("cut"));
         for (x, y) in a.convs.iter().zip(&b.convs) {
             assert_eq!(x.main.val().into_data(), y.main.val().into_data());
@@ -453,7 +475,7 @@ mod tests {
         assert_eq!(a.gru.r.val().into_data(), b.gru.r.val().into_data());
         assert_eq!(a.head.val().into_data(), b.head.val().into_data());
 
-        let other = FitConfig { epochs: 4, ..TINY };
+        let other = FitConfig { epochs: 4, ..tiny() };
         let refused = fit(&other, &paths("cut"), true, &never).unwrap_err().to_string();
         assert!(refused.contains("other settings"), "{refused}");
     }
@@ -468,11 +490,17 @@ mod tests {
             start_from: from.map(|f| dir.path().join(f)),
         };
         let never = AtomicBool::new(false);
-        let config = FitConfig { epochs: 1, ..TINY };
+        let config = FitConfig { epochs: 1, ..tiny() };
         let first = fit(&config, &at("first", None), false, &never).unwrap();
         let second = fit(&config, &at("second", Some("first")), false, &never).unwrap();
         assert_eq!((first.epochs_before, second.epochs_before), (0, 1));
         assert_ne!(first.best_ccc, second.best_ccc);
+        let other = FitConfig { size: "nano".into(), ..config.clone() };
+        let refused = fit(&other, &at("third", Some("first")), false, &never).unwrap_err().to_string();
+        assert!(refused.contains("--size pico"), "{refused}");
+        let other = FitConfig { size: "huge".into(), ..config.clone() };
+        let refused = fit(&other, &at("third", None), false, &never).unwrap_err().to_string();
+        assert!(refused.contains("huge is no size"), "{refused}");
         let other = FitConfig { seed: 4, ..config };
         let refused = fit(&other, &at("third", Some("first")), false, &never).unwrap_err().to_string();
         assert!(refused.contains("--seed 3"), "{refused}");

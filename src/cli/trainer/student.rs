@@ -24,6 +24,9 @@ pub(super) struct Fit {
     /// Start from the best network of this finished run (same seed), instead of from scratch.
     #[arg(long, conflicts_with = "resume")]
     start_from: Option<PathBuf>,
+    /// pico, nano or small.
+    #[arg(long, default_value_t = FitConfig::default().size)]
+    size: String,
     #[arg(long, default_value_t = FitConfig::default().epochs)]
     epochs: usize,
     #[arg(long, default_value_t = FitConfig::default().seed)]
@@ -38,8 +41,8 @@ pub(super) struct Fit {
 
 impl Fit {
     pub(super) fn run(self, stop: &AtomicBool) -> Result<()> {
-        let Self { train, run, resume, start_from, epochs, seed, learning_rate, limit } = self;
-        let config = FitConfig { epochs, seed, learning_rate, limit, ..FitConfig::default() };
+        let Self { train, run, resume, start_from, size, epochs, seed, learning_rate, limit } = self;
+        let config = FitConfig { size, epochs, seed, learning_rate, limit, ..FitConfig::default() };
         let done = fit::fit(&config, &FitPaths { train, run, start_from }, resume, stop)?;
         print(&format!("best epoch {} of {}: held-out mean CCC {:.4}\n", done.best_epoch, done.epochs, done.best_ccc))
     }

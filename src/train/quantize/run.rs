@@ -153,7 +153,7 @@ fn origin(paths: &QuantizePaths) -> Result<(Student, Origin)> {
         return Ok((student, Origin { distil: Some(DistilOrigin { kept, epoch }), fit: None }));
     }
     let progress = read_progress(&paths.run)?;
-    let spec = StudentSpec::nano();
+    let spec = progress.config.spec()?;
     let net = load_net(&paths.run.join("best.bpk"), &spec, &Device::flex())?;
     let fit = FitOrigin { epoch: progress.best_epoch, epochs_before: progress.epochs_before, config: progress.config };
     Ok((fold(&net.valid(), &spec)?, Origin { fit: Some(fit), distil: None }))
