@@ -217,11 +217,17 @@ impl Bundle {
         Ok(student)
     }
 
-    /// Writes a bundle: fills in `manifest.files`, writes beside `dir` and renames, so that no half bundle is seen.
+    /// Writes a bundle, with the bytes of its certificate if it has one: fills in `manifest.files`, writes beside `dir` and renames,
+    /// so that no half bundle is seen.
     ///
     /// # Errors
     /// If `dir` exists already or cannot be written.
-    pub fn write(dir: &Path, mut manifest: Manifest, files: &BTreeMap<String, Vec<u8>>) -> Result<()> {
+    pub fn write(
+        dir: &Path,
+        mut manifest: Manifest,
+        files: &BTreeMap<String, Vec<u8>>,
+        certificate: Option<&[u8]>,
+    ) -> Result<()> {
         if dir.exists() {
             return Err(Error::usage("exists already").at(dir.display()).remedy("name another folder or remove it"));
         }
@@ -237,6 +243,9 @@ impl Bundle {
         std::fs::write(part.join(MANIFEST), text).map_err(fail)?;
         for (name, bytes) in files {
             std::fs::write(part.join(name), bytes).map_err(fail)?;
+        }
+        if let Some(bytes) = certificate {
+            std::fs::write(part.join(CERTIFICATE), bytes).map_err(fail)?;
         }
         std::fs::rename(&part, dir).map_err(fail)
     }

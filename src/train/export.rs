@@ -44,7 +44,7 @@ impl Measured {
                 let folder =
                     path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into());
                 let name = format!("{} split of {folder}, {} recordings", split.name(), reader.metas(*split)?.len());
-                Ok((Data::Shards { rule, reader, held: *split }, name, "those of the shards"))
+                Ok((Data::Shards { rule, readers: vec![reader], held: *split }, name, "those of the shards"))
             }
         }
     }
@@ -100,7 +100,7 @@ pub fn export(run: &Path, measured: &Measured, out: &Path, terms: &Terms) -> Res
             files.insert(name.into(), format.write(&student)?);
         }
     }
-    Bundle::write(out, manifest.clone(), &files)?;
+    Bundle::write(out, manifest.clone(), &files, None)?;
     Ok(manifest)
 }
 

@@ -1,6 +1,7 @@
 //! Layer 5: the trainer. Nothing below imports it.
 
 pub mod ablate;
+pub mod card;
 pub mod corpus;
 pub mod data;
 pub mod distil;

@@ -134,7 +134,7 @@ fn a_converted_student_may_join_its_bundle_and_no_other_may() {
             Manifest::FILES.iter().map(|n| ((*n).to_owned(), shipped.file(n).unwrap().to_vec())).collect();
         files.insert(Manifest::TFLITE.into(), bytes);
         let bundle = dir.path().join(name);
-        Bundle::write(&bundle, shipped.manifest().clone(), &files).unwrap();
+        Bundle::write(&bundle, shipped.manifest().clone(), &files, None).unwrap();
         signed::certify(&bundle);
         let o = vaerr(&["models", "check", bundle.to_str().unwrap()]);
         assert_eq!(o.status.code(), Some(code), "{}", stdout(&o));

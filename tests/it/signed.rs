@@ -31,7 +31,7 @@ pub fn bundle(root: &Path) -> PathBuf {
     let dir = root.join("bundle");
     let shipped = Bundle::shipped().unwrap();
     let files = Manifest::FILES.iter().map(|n| ((*n).to_owned(), shipped.file(n).unwrap().to_vec())).collect();
-    Bundle::write(&dir, Manifest { version: 3, ..shipped.manifest().clone() }, &files).unwrap();
+    Bundle::write(&dir, Manifest { version: 3, ..shipped.manifest().clone() }, &files, None).unwrap();
     certify(&dir);
     sign(&dir, &test_key());
     dir

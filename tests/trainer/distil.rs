@@ -71,6 +71,22 @@ fn a_distilled_student_is_quantised_exported_and_verified_against_its_teacher() 
     let certificate = Certificate::parse(&std::fs::read(out.join("certificate.json")).unwrap()).unwrap();
     assert!(certificate.gates.iter().any(|g| g.name == "engine/simd/int8" && g.value == Some(0.0)));
 
+    let carded = at("carded");
+    let card = |from: &Path, to: &Path| {
+        let mut c = trainer(&["card"]);
+        c.arg(from).arg("--out").arg(to);
+        c
+    };
+    succeed(&mut card(&out, &carded));
+    let bundle = Bundle::load(&carded).unwrap();
+    let text = String::from_utf8(bundle.file("card.md").unwrap().to_vec()).unwrap();
+    assert!(text.contains("## Against the full model") && text.contains("| arousal |"), "{text}");
+    assert_eq!(bundle.certificate().map(<[u8]>::to_vec), std::fs::read(out.join("certificate.json")).ok());
+    certificate.ensure_of(bundle.manifest()).unwrap();
+    assert!(refuse(&mut card(&out, &carded)).contains("exists already"));
+    std::fs::remove_file(carded.join("certificate.json")).unwrap();
+    assert!(refuse(&mut card(&carded, &at("third"))).contains("vaerr-train verify"));
+
     let steps = at("steps");
     let render =
         ["render", "--silent", "--steps", "1", "--seconds", "4", "--fps", "10", "--size", "32", "--subjects", "4"];

@@ -29,7 +29,7 @@ fn bundle(dir: &Path, seed: u64) {
         metrics: Metrics { split: "none".into(), seed, fp32: Default::default(), int8: Default::default() },
         files: Default::default(),
     };
-    Bundle::write(dir, manifest, &files.map(|(n, b)| (n.to_owned(), b)).into()).unwrap();
+    Bundle::write(dir, manifest, &files.map(|(n, b)| (n.to_owned(), b)).into(), None).unwrap();
 }
 
 fn verify(teacher: &Path, student: &Path, more: &[&str]) -> Command {

@@ -34,6 +34,8 @@ enum Command {
     Quantize(Box<quantize::Quantize>),
     /// Measure a quantised run and write its model bundle.
     Export(student::Export),
+    /// Write a verified bundle once more, with the figures of its certificate in its card.
+    Card(student::Card),
     /// Make a pair of keys to sign bundles with.
     Keygen(sign::Keygen),
     /// Sign a bundle, so that machines that trust the key can tell it from a changed one.
@@ -82,6 +84,7 @@ fn run(command: Command) -> Result<Outcome> {
         Command::Roll(args) => args.run(),
         Command::Quantize(args) => args.run(&stop),
         Command::Export(args) => args.run(),
+        Command::Card(args) => args.run(),
         Command::Keygen(args) => args.run(),
         Command::Sign(args) => args.run(),
         Command::Render(args) => render::run(&args, &stop),

@@ -24,9 +24,9 @@ pub(super) struct Quantize {
     /// FER+ training split: calibrate on its first pictures, judge on those that the training held out.
     #[arg(long, value_name = "SPLIT", conflicts_with = "data")]
     train: Option<PathBuf>,
-    /// Shards: calibrate on the training split, judge on the validation split.
+    /// Shards: calibrate on the training split, judge on the validation split; may be given several times.
     #[arg(long, value_name = "SHARDS")]
-    data: Option<PathBuf>,
+    data: Vec<PathBuf>,
     /// FER+ split to compare the two students on, instead of what the training held out.
     #[arg(long, value_name = "SPLIT")]
     valid: Option<PathBuf>,

@@ -2,6 +2,7 @@
 
 use super::print;
 use crate::model::Format;
+use crate::train::card;
 use crate::train::data::record::Split;
 use crate::train::export::{self, Measured, Terms};
 use crate::train::fit::{self, FitConfig, FitPaths};
@@ -132,5 +133,22 @@ impl Export {
         let terms = Terms { version: self.bundle_version, formats: &self.formats, licence: self.licence.as_deref() };
         let m = export::export(&self.run, &measured, &self.out, &terms)?.metrics;
         print(&format!("{}\nfp32 {:?}\nint8 {:?}\n", m.split, m.fp32, m.int8))
+    }
+}
+
+#[derive(clap::Args)]
+pub(super) struct Card {
+    /// Folder of the bundle, with the certificate.json that `verify` wrote there.
+    bundle: PathBuf,
+    /// The new bundle's folder, which must not exist.
+    #[arg(long)]
+    out: PathBuf,
+}
+
+impl Card {
+    pub(super) fn run(&self) -> Result<()> {
+        let certificate = card::certified(&self.bundle, &self.out)?;
+        let sets = certificate.sets.len();
+        print(&format!("{}: certificate {}, {sets} sets\n", self.out.display(), certificate.verdict.name()))
     }
 }

@@ -177,6 +177,14 @@ impl Certificate {
         if let Some(gate) = self.gates.iter().find(|g| g.outcome == Outcome::Fail) {
             return Err(Error::model(format!("says that the student failed the gate {}", gate.name)).remedy(AGAIN));
         }
+        self.ensure_of(manifest)
+    }
+
+    /// Refuses a certificate that was issued for other files than `manifest` names, whatever its verdict.
+    ///
+    /// # Errors
+    /// The file, or the crop rule, that differs.
+    pub fn ensure_of(&self, manifest: &Manifest) -> Result<()> {
         let other = |what: String| Err(Error::model(what).remedy(AGAIN));
         let graphs = graphs(manifest);
         for name in graphs.keys().chain(self.student.files.keys()) {

@@ -42,7 +42,7 @@ pub(super) fn predictions(run: &Path, shards: &Path, split: Split) -> Result<Vec
     let about: BTreeMap<String, (String, f64)> =
         reader.metas(split)?.into_iter().map(|m| (m.video.clone(), (m.person().to_owned(), m.fps))).collect();
     let rule = CropRule::of_side(student.spec.size_px);
-    let data = Data::Shards { rule, reader, held: split };
+    let data = Data::Shards { rule, readers: vec![reader], held: split };
     let predictor = Predictor::new(&student)?;
     let mut all = Vec::new();
     for chunk in data.held() {

@@ -73,7 +73,8 @@ struct StudentJudge {
 impl StudentJudge {
     fn new(readers: Vec<Reader>, spec: &StudentSpec) -> Result<Self> {
         let sets = finetune::judged_sets(readers, Split::Valid, 1)?.into_iter();
-        let data = |reader| Data::Shards { rule: CropRule::of_side(spec.size_px), reader, held: Split::Valid };
+        let rule = CropRule::of_side(spec.size_px);
+        let data = |reader| Data::Shards { rule, readers: vec![reader], held: Split::Valid };
         Ok(Self { spec: spec.clone(), sets: sets.map(|(reader, about)| (data(reader), about)).collect() })
     }
 }

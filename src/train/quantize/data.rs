@@ -75,8 +75,8 @@ impl Sequence {
 pub enum Data {
     /// Pictures to calibrate on, and pictures held out.
     Stills { rule: CropRule, train: Vec<Still>, held: Vec<Still> },
-    /// Recordings: the training split to calibrate on, another to judge on.
-    Shards { rule: CropRule, reader: Reader, held: Split },
+    /// Folders of recordings: their training splits to calibrate on, another to judge on.
+    Shards { rule: CropRule, readers: Vec<Reader>, held: Split },
 }
 
 type Chunks<'a> = Box<dyn Iterator<Item = Result<Vec<Sequence>>> + 'a>;
@@ -89,15 +89,22 @@ impl Data {
     pub fn held_name(&self) -> Result<String> {
         Ok(match self {
             Data::Stills { held, .. } => format!("{} pictures held out of training", held.len()),
-            Data::Shards { reader, held, .. } => {
-                let stills = Census::of(reader, *held, 1)?.about();
-                format!("the shards' {} split{}", held.name(), stills.map_or(String::new(), |s| format!(" ({s})")))
+            Data::Shards { readers, held, .. } => {
+                let several = readers.len() > 1;
+                let about = |reader: &Reader| -> Result<Option<String>> {
+                    let stills = Census::of(reader, *held, 1)?.about();
+                    let parts: Vec<String> = several.then(|| reader.name()).into_iter().chain(stills).collect();
+                    Ok((!parts.is_empty()).then(|| parts.join(", ")))
+                };
+                let about: Vec<String> = readers.iter().filter_map(|r| about(r).transpose()).collect::<Result<_>>()?;
+                let about = if about.is_empty() { String::new() } else { format!(" ({})", about.join("; ")) };
+                format!("the shards' {} split{about}", held.name())
             }
         })
     }
 
     /// `count` rings to calibrate on, one after the other: the first pictures, or frames spread evenly over all training
-    /// recordings, frames without a face left out.
+    /// samples, as many of each folder; frames without a face are left out.
     ///
     /// # Errors
     /// Data that cannot be read or that holds no picture.
@@ -107,7 +114,11 @@ impl Data {
                 let mut cropper = Cropper::for_rule(rule);
                 train.iter().take(count).flat_map(|s| Sequence::still(s, &mut cropper).rings(spec)).collect()
             }
-            Data::Shards { rule, reader, .. } => spread(reader, rule, spec, count)?,
+            Data::Shards { rule, readers, .. } => {
+                let share = |i: usize| quota(i, readers.len(), count);
+                let rings = readers.iter().enumerate().map(|(i, reader)| spread(reader, rule, spec, share(i)));
+                rings.collect::<Result<Vec<_>>>()?.concat()
+            }
         };
         if rings.is_empty() {
             return Err(Error::input("holds no picture to calibrate on"));
@@ -122,7 +133,9 @@ impl Data {
                 let crop = |cropper: &mut Cropper, s: &Still| Sequence::still(s, cropper);
                 Ok(chunk.par_iter().map_init(|| Cropper::for_rule(rule), crop).collect())
             })),
-            Data::Shards { rule, reader, held } => recordings(reader, rule, *held),
+            Data::Shards { rule, readers, held } => {
+                Box::new(readers.iter().flat_map(|reader| recordings(reader, rule, *held)))
+            }
         }
     }
 }
@@ -156,26 +169,30 @@ fn recordings<'a>(reader: &'a Reader, rule: &CropRule, split: Split) -> Chunks<'
     }))
 }
 
-/// Rings of frames with a face, as many of each training sample; a still as a clip, so that its rings move.
+/// The share of number `i` of `n` in `count`, handed out as evenly as whole numbers allow.
+fn quota(i: usize, n: usize, count: usize) -> usize {
+    (i + 1) * count / n - i * count / n
+}
+
+/// `count` rings of frames with a face, spread evenly over the training samples; a still as a clip, so that its rings move.
 fn spread(reader: &Reader, rule: &CropRule, spec: &StudentSpec, count: usize) -> Result<Vec<u8>> {
     let samples = reader.metas(Split::Train)?.len();
-    let each = count.div_ceil(samples.max(1));
     let (mut cropper, mut rings) = (Cropper::for_rule(rule), Vec::new());
-    let mut taken = 0;
-    for sample in reader.ordered(Split::Train) {
-        let sample = still::judged(sample?, 1);
+    for (i, sample) in reader.ordered(Split::Train).enumerate() {
+        let sample = sample?;
+        let each = quota(i, samples, count);
+        if each == 0 {
+            continue;
+        }
+        let sample = still::judged(sample, 1);
         let area = sample.meta.size_px * sample.meta.size_px;
         let seen = |t: &usize| sample.video[t * area..][..area].iter().any(|v| *v > 0);
         let faces: Vec<usize> = (0..sample.meta.frames).filter(seen).collect();
-        let wanted = each.min(faces.len()).min(count - taken);
+        let wanted = each.min(faces.len());
         if wanted > 0 {
             let sequence = Sequence::recording(&sample, &mut cropper);
             (0..wanted)
                 .for_each(|k| sequence.ring_into(faces[(2 * k + 1) * faces.len() / (2 * wanted)], spec, &mut rings));
-            taken += wanted;
-        }
-        if taken == count {
-            break;
         }
     }
     Ok(rings)

@@ -63,8 +63,8 @@ pub struct QuantizePaths {
     pub student: Option<PathBuf>,
     /// FER+ split to calibrate and judge on, folder or zip.
     pub stills: Option<PathBuf>,
-    /// Shards to calibrate and judge on, instead.
-    pub shards: Option<PathBuf>,
+    /// Folders of shards to calibrate and judge on, instead; empty for none.
+    pub shards: Vec<PathBuf>,
     /// FER+ split to compare the two students on, instead of what training held out. It decides nothing.
     pub valid: Option<PathBuf>,
 }
@@ -162,13 +162,13 @@ fn origin(paths: &QuantizePaths) -> Result<(Student, Origin)> {
 /// What to calibrate and judge on. Of stills, those that the training held out are held out here.
 fn data(paths: &QuantizePaths, spec: &StudentSpec, fit: Option<&FitOrigin>) -> Result<Data> {
     let rule = CropRule::of_side(spec.size_px);
-    match (&paths.stills, &paths.shards) {
-        (Some(split), None) => {
+    match (&paths.stills, &paths.shards[..]) {
+        (Some(split), []) => {
             let config = fit.map_or_else(FitConfig::default, |f| f.config.clone());
             let (train, held) = hold_out(ferplus::load(split)?.stills, &config);
             Ok(Data::Stills { rule, train, held })
         }
-        (None, Some(shards)) => Ok(Data::Shards { rule, reader: Reader::open(shards)?, held: Split::Valid }),
+        (None, shards @ [_, ..]) => Ok(Data::Shards { rule, readers: Reader::open_all(shards)?, held: Split::Valid }),
         _ => Err(Error::usage("give either stills or shards to calibrate on").remedy("--train SPLIT or --data SHARDS")),
     }
 }

@@ -357,7 +357,7 @@ fn stills_in_shards_are_calibrated_and_judged_on_as_clips() {
     let rule = crate::spec::CropRule { size_px: spec.size_px, ..crate::spec::CropRule::FERPLUS };
     let data = |name: &str, samples: &[crate::train::shards::Sample]| Data::Shards {
         rule,
-        reader: write(&dir.path().join(name), samples),
+        readers: vec![write(&dir.path().join(name), samples)],
         held: Split::Valid,
     };
     let all = data("stills", &stills);
@@ -380,4 +380,20 @@ fn stills_in_shards_are_calibrated_and_judged_on_as_clips() {
     let moving = data("moving", &[recording(Split::Valid, 1, 24, 6, 10.0)]);
     assert_eq!(moving.held_name().unwrap(), "the shards' valid split");
     assert_eq!(moving.held().next().unwrap().unwrap()[0].labels.len(), 6);
+
+    let films = data("films", &[recording(Split::Train, 2, 24, 6, 10.0), recording(Split::Valid, 1, 24, 6, 10.0)]);
+    let of = |data: Data| match data {
+        Data::Shards { readers, .. } => readers,
+        Data::Stills { .. } => unreachable!(),
+    };
+    let alone = films.calibration(&spec, 2).unwrap();
+    let both = Data::Shards { rule, readers: [of(all), of(films)].concat(), held: Split::Valid };
+    assert_eq!(
+        both.held_name().unwrap(),
+        "the shards' valid split (stills, stills as clips of 8 frames by camera motion; films)"
+    );
+    assert_eq!(both.held().map(|chunk| chunk.unwrap().len()).sum::<usize>(), 6);
+    let rings = both.calibration(&spec, 4).unwrap();
+    assert_eq!(rings.len(), 4 * spec.ring * area);
+    assert_eq!(rings[2 * spec.ring * area..], alone[..], "half of them are of the films");
 }

@@ -119,8 +119,8 @@ pub fn qat<O: Objective>(
     let (spec, batch, seed) = (&start.ptq.int8.spec, config.run.batch, config.run.seed);
     let (rule, feed): (CropRule, Box<dyn Feed>) = match start.data {
         Data::Stills { rule, train, .. } => (*rule, Box::new(StillFeed::new(train.clone(), batch, seed)?)),
-        Data::Shards { rule, reader, .. } => {
-            (*rule, Box::new(ClipFeed::new(vec![reader.clone()], &config.clips, batch, seed)?))
+        Data::Shards { rule, readers, .. } => {
+            (*rule, Box::new(ClipFeed::new(readers.clone(), &config.clips, batch, seed)?))
         }
     };
     let method = Qat {
