@@ -41,7 +41,7 @@ impl Judge<Supervised> for CccJudge {
     }
 }
 
-/// Figures on each set, of its agreement and what they must say, and the mean over sets of the mean CCC of both dimensions.
+/// Figures on each set, CCC, bias and gain with what they must say, and the mean over sets of the mean CCC of both dimensions.
 ///
 /// # Errors
 /// The first that a set comes with.
@@ -50,8 +50,11 @@ pub fn verdict(split: Split, sets: impl Iterator<Item = Result<([Agreement; 2], 
     for set in sets {
         let ([arousal, valence], about) = set?;
         let about = about.map_or(String::new(), |a| format!(" ({a})"));
-        let figure = |dimension: &str| format!("{}_ccc_{dimension}{about}", split.name());
-        figures.extend([(figure("arousal"), arousal.ccc), (figure("valence"), valence.ccc)]);
+        for (dimension, a) in [("arousal", &arousal), ("valence", &valence)] {
+            for (figure, value) in [("ccc", a.ccc), ("bias", a.bias), ("gain", a.gain)] {
+                figures.push((format!("{}_{figure}_{dimension}{about}", split.name()), value));
+            }
+        }
         scores.push(0.5 * (arousal.ccc + valence.ccc));
     }
     let score = scores.iter().sum::<f64>() / scores.len() as f64;
@@ -161,10 +164,11 @@ mod tests {
             (verdict.score.unwrap(), names)
         };
         let (moving, stills, both) = (of(&all[..1]), of(&all[1..]), of(&all));
-        assert_eq!(moving.1, ["valid_ccc_arousal", "valid_ccc_valence"]);
+        assert_eq!(moving.1.len(), 6);
+        assert_eq!(moving.1[..3], ["valid_ccc_arousal", "valid_bias_arousal", "valid_gain_arousal"]);
         assert_eq!(stills.1[0], "valid_ccc_arousal (stills as clips of 8 frames by camera motion)");
         assert_eq!(both.1[0], "valid_ccc_arousal (moving)");
-        assert_eq!(both.1[3], "valid_ccc_valence (stills, stills as clips of 8 frames by camera motion)");
+        assert_eq!(both.1[9], "valid_ccc_valence (stills, stills as clips of 8 frames by camera motion)");
         assert_eq!(both.0, 0.5 * (moving.0 + stills.0));
         assert_ne!(moving.0, stills.0);
         let e = CccJudge::new(all, Split::Test, predictor(1)).err().unwrap().to_string();

@@ -25,11 +25,14 @@ pub struct ClipConfig {
     pub pool: usize,
     /// Share of the training subjects that are used, drawn by the run's seed; 1 for all.
     pub subjects: f64,
+    /// Share of the training stills that an epoch takes, others in each; 1 for all. Long clips of stills are many frames that
+    /// are nearly alike.
+    pub stills: f64,
 }
 
 impl Default for ClipConfig {
     fn default() -> Self {
-        Self { seconds: 4.0, per_sample: 3, every: 1, pool: 64, subjects: 1.0 }
+        Self { seconds: 4.0, per_sample: 3, every: 1, pool: 64, subjects: 1.0, stills: 1.0 }
     }
 }
 
@@ -46,12 +49,22 @@ impl ClipConfig {
         if !(self.subjects > 0.0 && self.subjects <= 1.0) {
             return Err(Error::usage("clips.subjects is a share, above 0 and at most 1"));
         }
+        if !(0.0..=1.0).contains(&self.stills) {
+            return Err(Error::usage("clips.stills is a share, from 0 to 1"));
+        }
         Ok(())
     }
 
     /// Frames of a clip at `fps`.
     fn frames(&self, fps: f64) -> usize {
         ((self.seconds * fps / self.every as f64).round() as usize).max(1)
+    }
+
+    /// Whether still number `i` is taken in `epoch`: of any `n` that follow each other `n * stills` are, to a whole number.
+    fn takes_still(&self, i: usize, epoch: u64) -> bool {
+        let before = |i: u64| (i as f64 * self.stills).floor();
+        let at = i as u64 + epoch;
+        before(at + 1) > before(at)
     }
 
     /// Frames of a recording that a clip spans.
@@ -116,7 +129,8 @@ impl ClipFeed {
         let fps = rate(&metas)?;
         let stills = metas.iter().filter(|m| still::is_still(m)).count();
         let long = metas.iter().filter(|m| !still::is_still(m) && m.frames >= config.span(fps)).count();
-        let (batches, used, all) = ((long * config.per_sample + stills) / batch, long + stills, metas.len());
+        let taken = (stills as f64 * config.stills).floor() as usize;
+        let (batches, used, all) = ((long * config.per_sample + taken) / batch, long + stills, metas.len());
         if batches == 0 {
             let what = format!("{used} of {all} training samples are as long as a clip of {} s", config.seconds);
             return Err(Error::input(format!("{what}, too few for a batch of {batch}"))
@@ -126,7 +140,8 @@ impl ClipFeed {
             log::warn!("{} of {all} training samples are shorter than a clip and are passed over", all - used);
         }
         if stills > 0 {
-            log::info!("{stills} of {all} training samples are stills: clips of {} s by camera motion", config.seconds);
+            let what = format!("{stills} of {all} training samples are stills, {taken} of them in each epoch");
+            log::info!("{what}: clips of {} s by camera motion", config.seconds);
         }
         Ok(Self { readers, samples, config: config.clone(), batch, seed, fps, batches })
     }
@@ -167,6 +182,7 @@ impl Feed for ClipFeed {
             epoch: epoch as u64,
             rng: Rng::new(self.seed, 7 << 40 | epoch as u64),
             pool: Vec::new(),
+            stills: 0,
         };
         Ok(ahead(mixer))
     }
@@ -189,6 +205,8 @@ struct Mixer {
     epoch: u64,
     rng: Rng,
     pool: Vec<Batch>,
+    /// Stills that have come by.
+    stills: usize,
 }
 
 impl Mixer {
@@ -197,7 +215,10 @@ impl Mixer {
             let Some(sample) = self.stream.next() else { break };
             let sample = sample?;
             if still::is_still(&sample.meta) {
-                self.pool.push(self.moved(&sample));
+                if self.config.takes_still(self.stills, self.epoch) {
+                    self.pool.push(self.moved(&sample));
+                }
+                self.stills += 1;
                 continue;
             }
             let span = self.config.span(self.fps);
@@ -317,7 +338,7 @@ mod tests {
         ClipFeed::new(vec![Reader::open(path)?], config, 2, 5)
     }
 
-    const SHORT: ClipConfig = ClipConfig { seconds: 0.8, per_sample: 3, every: 2, pool: 7, subjects: 1.0 };
+    const SHORT: ClipConfig = ClipConfig { seconds: 0.8, per_sample: 3, every: 2, pool: 7, subjects: 1.0, stills: 1.0 };
 
     #[test]
     fn clips_keep_their_order_and_labels_and_an_epoch_repeats_by_seed() {
@@ -398,6 +419,14 @@ mod tests {
             assert_eq!(a[0][2 * 256..3 * 256], still.video, "the middle is the still");
             assert_ne!(a, b);
         }
+        // A share of them: as many in each epoch, but for one, and others.
+        let third = ClipFeed::new(readers.clone(), &ClipConfig { stills: 0.34, ..SHORT }, 3, 5).unwrap();
+        assert_eq!(third.batches(), (4 * 3 + 3) / 3);
+        let taken = |epoch| (0..9).filter(|n| !of_still(&clips(&third, epoch), *n).is_empty()).collect::<Vec<_>>();
+        assert_eq!((taken(0).len(), taken(1).len()), (3, 3));
+        assert_ne!(taken(0), taken(1));
+        let none = ClipFeed::new(readers.clone(), &ClipConfig { stills: 0.0, ..SHORT }, 3, 5).unwrap();
+        assert!(clips(&none, 0).iter().all(|(_, l)| stills.iter().all(|s| s.labels[0] != *l)));
         // A clip of a still does not depend on what else is in the training, but for its rate.
         let alone = ClipFeed::new(readers[1..].to_vec(), &SHORT, 3, 5).unwrap();
         assert_eq!(alone.fps, 25.0);
