@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::model::Bundle;
 use crate::spec::Certificate;
 use crate::spec::certificate::{Measured, Outcome, SetFigures};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -26,7 +27,7 @@ pub fn certified(from: &Path, out: &Path) -> Result<Certificate> {
     })?;
     let certificate = Certificate::parse(bytes).map_err(|e| e.at(at.display()))?;
     certificate.ensure_of(bundle.manifest()).map_err(|e| e.at(at.display()))?;
-    let mut files: std::collections::BTreeMap<_, _> =
+    let mut files: BTreeMap<_, _> =
         bundle.names().filter_map(|name| Some((name.to_owned(), bundle.file(name)?.to_vec()))).collect();
     let card = files.get("card.md").map(|text| String::from_utf8_lossy(text).into_owned()).unwrap_or_default();
     files.insert("card.md".into(), with_section(&card, &section(&certificate)).into_bytes());

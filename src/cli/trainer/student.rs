@@ -22,7 +22,7 @@ pub(super) struct Fit {
     /// Continue the run from its last whole epoch.
     #[arg(long)]
     resume: bool,
-    /// Start from the best network of this finished run (same seed), instead of from scratch.
+    /// Start from the best network of this finished run (same size and seed), instead of from scratch.
     #[arg(long, conflicts_with = "resume")]
     start_from: Option<PathBuf>,
     /// pico, nano or small.

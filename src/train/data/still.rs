@@ -180,6 +180,16 @@ impl Census {
             (stills, others) => Some(format!("{others} recordings and {stills} {clips}")),
         }
     }
+
+    /// What figures on one folder must say: its name, if it is one of several, and [`Census::about`].
+    ///
+    /// # Errors
+    /// A damaged shard.
+    pub fn about_one(reader: &Reader, split: Split, every: usize, several: bool) -> Result<Option<String>> {
+        let stills = Self::of(reader, split, every)?.about();
+        let parts: Vec<String> = several.then(|| reader.name()).into_iter().chain(stills).collect();
+        Ok((!parts.is_empty()).then(|| parts.join(", ")))
+    }
 }
 
 #[cfg(test)]

@@ -74,9 +74,7 @@ pub fn judged_sets(readers: Vec<Reader>, split: Split, every: usize) -> Result<V
             log::warn!("{} has no {} split and is not judged on", reader.folder().display(), split.name());
             continue;
         }
-        let stills = Census::of(&reader, split, every)?.about();
-        let parts: Vec<String> = several.then(|| reader.name()).into_iter().chain(stills).collect();
-        let about = (!parts.is_empty()).then(|| parts.join(", "));
+        let about = Census::about_one(&reader, split, every, several)?;
         sets.push((reader, about));
     }
     if sets.is_empty() {

@@ -15,6 +15,7 @@ use crate::train::data::record::Split;
 use crate::train::data::still::{self, Census};
 use crate::train::evaluate::STEPS;
 use crate::train::fit::whole;
+use crate::train::run::feed::quota;
 use crate::train::shards::{Reader, Sample};
 use rayon::prelude::*;
 
@@ -91,12 +92,8 @@ impl Data {
             Data::Stills { held, .. } => format!("{} pictures held out of training", held.len()),
             Data::Shards { readers, held, .. } => {
                 let several = readers.len() > 1;
-                let about = |reader: &Reader| -> Result<Option<String>> {
-                    let stills = Census::of(reader, *held, 1)?.about();
-                    let parts: Vec<String> = several.then(|| reader.name()).into_iter().chain(stills).collect();
-                    Ok((!parts.is_empty()).then(|| parts.join(", ")))
-                };
-                let about: Vec<String> = readers.iter().filter_map(|r| about(r).transpose()).collect::<Result<_>>()?;
+                let about = readers.iter().filter_map(|r| Census::about_one(r, *held, 1, several).transpose());
+                let about: Vec<String> = about.collect::<Result<_>>()?;
                 let about = if about.is_empty() { String::new() } else { format!(" ({})", about.join("; ")) };
                 format!("the shards' {} split{about}", held.name())
             }
@@ -167,11 +164,6 @@ fn recordings<'a>(reader: &'a Reader, rule: &CropRule, split: Split) -> Chunks<'
         }
         (!chunk.is_empty()).then_some(Ok(chunk))
     }))
-}
-
-/// The share of number `i` of `n` in `count`, handed out as evenly as whole numbers allow.
-fn quota(i: usize, n: usize, count: usize) -> usize {
-    (i + 1) * count / n - i * count / n
 }
 
 /// `count` rings of frames with a face, spread evenly over the training samples; a still as a clip, so that its rings move.

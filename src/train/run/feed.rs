@@ -60,17 +60,15 @@ impl ClipConfig {
         ((self.seconds * fps / self.every as f64).round() as usize).max(1)
     }
 
-    /// Whether still number `i` is taken in `epoch`: of any `n` that follow each other `n * stills` are, to a whole number.
-    fn takes_still(&self, i: usize, epoch: u64) -> bool {
-        let before = |i: u64| (i as f64 * self.stills).floor();
-        let at = i as u64 + epoch;
-        before(at + 1) > before(at)
-    }
-
     /// Frames of a recording that a clip spans.
     fn span(&self, fps: f64) -> usize {
         (self.frames(fps) - 1) * self.every + 1
     }
+}
+
+/// The share of number `i` of `n` in `count`, handed out as evenly as whole numbers allow.
+pub fn quota(i: usize, n: usize, count: usize) -> usize {
+    (i + 1) * count / n - i * count / n
 }
 
 /// The share of `subjects` that `seed` draws, at least one.
@@ -113,6 +111,8 @@ pub struct ClipFeed {
     seed: u64,
     fps: f64,
     batches: usize,
+    /// Training stills, and how many of them an epoch takes.
+    stills: [usize; 2],
 }
 
 impl ClipFeed {
@@ -143,7 +143,7 @@ impl ClipFeed {
             let what = format!("{stills} of {all} training samples are stills, {taken} of them in each epoch");
             log::info!("{what}: clips of {} s by camera motion", config.seconds);
         }
-        Ok(Self { readers, samples, config: config.clone(), batch, seed, fps, batches })
+        Ok(Self { readers, samples, config: config.clone(), batch, seed, fps, batches, stills: [stills, taken] })
     }
 
     /// Frames a second.
@@ -182,7 +182,8 @@ impl Feed for ClipFeed {
             epoch: epoch as u64,
             rng: Rng::new(self.seed, 7 << 40 | epoch as u64),
             pool: Vec::new(),
-            stills: 0,
+            stills: self.stills,
+            still: 0,
         };
         Ok(ahead(mixer))
     }
@@ -205,8 +206,10 @@ struct Mixer {
     epoch: u64,
     rng: Rng,
     pool: Vec<Batch>,
+    /// As in [`ClipFeed`].
+    stills: [usize; 2],
     /// Stills that have come by.
-    stills: usize,
+    still: usize,
 }
 
 impl Mixer {
@@ -215,10 +218,11 @@ impl Mixer {
             let Some(sample) = self.stream.next() else { break };
             let sample = sample?;
             if still::is_still(&sample.meta) {
-                if self.config.takes_still(self.stills, self.epoch) {
+                let [all, taken] = self.stills;
+                if quota((self.still + self.epoch as usize) % all, all, taken) > 0 {
                     self.pool.push(self.moved(&sample));
                 }
-                self.stills += 1;
+                self.still += 1;
                 continue;
             }
             let span = self.config.span(self.fps);
@@ -419,7 +423,7 @@ mod tests {
             assert_eq!(a[0][2 * 256..3 * 256], still.video, "the middle is the still");
             assert_ne!(a, b);
         }
-        // A share of them: as many in each epoch, but for one, and others.
+        // A share of them: as many in each epoch, and others.
         let third = ClipFeed::new(readers.clone(), &ClipConfig { stills: 0.34, ..SHORT }, 3, 5).unwrap();
         assert_eq!(third.batches(), (4 * 3 + 3) / 3);
         let taken = |epoch| (0..9).filter(|n| !of_still(&clips(&third, epoch), *n).is_empty()).collect::<Vec<_>>();
