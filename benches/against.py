@@ -6,7 +6,7 @@ runtimes (their copies in and out, and the turn to channels last, are not counte
 the wall time of each step; a ratio is formed within a round, so that what slows the machine slows both sides of it. On a busy
 machine read the CPU time and the ratio of wall medians; the wall's upper percentiles are then the other programs'.
 
-    benches/against.py [--rounds 40] [--steps 50] [--features tflite,tract] [--bundle models/vaerr-s] [--json FILE]
+    benches/against.py [--rounds 40] [--steps 50] [--features tflite,tract] [--bundle models/vaerr-nano] [--json FILE]
 
 Where the pinned ONNX Runtime for x86-64 is installed, a local copy of it that sees no AVX-512 runs too, beside our AVX2 kernels.
 
@@ -182,7 +182,7 @@ def main():
     arguments.add_argument("--rounds", type=int, default=40)
     arguments.add_argument("--steps", type=int, default=50)
     arguments.add_argument("--features", default="", help="of our build, e.g. tflite,tract")
-    arguments.add_argument("--bundle", type=Path, default=peers.ROOT / "models/vaerr-s")
+    arguments.add_argument("--bundle", type=Path, default=peers.ROOT / "models/vaerr-nano")
     arguments.add_argument("--json", type=Path, help="also write the figures here")
     arguments = arguments.parse_args()
     server = peers.Server(arguments.bundle, arguments.features)

@@ -180,7 +180,7 @@ pub(super) fn check(opened: Result<Bundle>, trust: Option<&Trust>) -> Checked {
     for (name, finding) in Verdict::of(&bundle, trust, SystemTime::now()).findings() {
         match finding {
             Finding::Held(what) => done.add(*name, Mark::Held, what),
-            Finding::NotAsked(why) | Finding::Excused(why) => done.add(*name, Mark::None, why),
+            Finding::NotAsked(why) => done.add(*name, Mark::None, why),
             Finding::Failed(e) => done.add(*name, Mark::Failed, e.to_string()),
         }
     }

@@ -15,8 +15,6 @@ pub enum Finding {
     Held(String),
     /// Nobody asked for it; why.
     NotAsked(String),
-    /// It is missing where that is let pass; the bundle runs, marked unverified.
-    Excused(String),
     /// It failed; the bundle does not run.
     Failed(Error),
 }
@@ -31,8 +29,8 @@ pub struct Verdict {
 impl Verdict {
     /// Checks a bundle. `trust`: the keys to check its signature with, if any are configured; `now`: the machine's clock.
     ///
-    /// The embedded bundle came with the program, so it needs neither signature nor certificate; those that it has must hold,
-    /// and so must the least version.
+    /// The embedded bundle came with the program, so it needs no signature; its certificate must hold as any other, and so must
+    /// the least version.
     pub fn of(bundle: &Bundle, trust: Option<&Trust>, now: SystemTime) -> Self {
         let mut findings = vec![("signature", signature(bundle, trust, now))];
         findings.extend(trust.map(|t| ("version", version(bundle, t))));
@@ -49,7 +47,6 @@ impl Verdict {
     pub fn unverified(&self) -> Option<String> {
         let reason = |(check, finding): &(&str, Finding)| match finding {
             Finding::Held(_) | Finding::NotAsked(_) => None,
-            Finding::Excused(why) => Some(format!("{check}: {why}")),
             Finding::Failed(e) => Some(format!("{check}: {e}")),
         };
         let reasons: Vec<String> = self.findings.iter().filter_map(reason).collect();
@@ -125,7 +122,6 @@ fn version(bundle: &Bundle, trust: &Trust) -> Finding {
 
 fn certificate(bundle: &Bundle) -> Finding {
     match bundle.certificate() {
-        None if bundle.is_embedded() => Finding::Excused("the bundle came with the program, without one".into()),
         None => Finding::Failed(
             Error::model("has no certificate")
                 .at(bundle.place())

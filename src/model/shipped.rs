@@ -2,16 +2,16 @@
 
 use super::{Bundle, Format, onnx};
 use crate::error::{Error, Result};
-use crate::spec::Manifest;
+use crate::spec::{Certificate, Manifest};
 
 macro_rules! shipped {
     ($file:literal) => {
-        include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/models/vaerr-s/", $file)).as_slice()
+        include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/models/vaerr-nano/", $file)).as_slice()
     };
 }
 
 /// Name of the embedded bundle.
-pub const NAME: &str = "vaerr-s";
+pub const NAME: &str = "vaerr-nano";
 
 impl Bundle {
     /// The embedded bundle, checked like one on disk.
@@ -19,14 +19,16 @@ impl Bundle {
     /// # Errors
     /// If it is damaged, which would be a fault of the build.
     pub fn shipped() -> Result<Self> {
-        let manifest = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/models/vaerr-s/manifest.toml"));
-        let embedded = Self::from_parts("embedded vaerr-s", manifest, |name, _| match name {
+        let manifest = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/models/vaerr-nano/manifest.toml"));
+        let embedded = Self::from_parts("embedded vaerr-nano", manifest, |name, _| match name {
             #[cfg(feature = "fp32-model")]
             "student.onnx" => Ok(Some(shipped!("student.onnx").to_vec())),
             #[cfg(not(feature = "fp32-model"))]
             "student.onnx" => Ok(None),
             "student-int8.onnx" => Ok(Some(shipped!("student-int8.onnx").to_vec())),
             "card.md" => Ok(Some(shipped!("card.md").to_vec())),
+            Certificate::FILE => Ok(Some(shipped!("certificate.json").to_vec())),
+            // The signature covers files that are left out here; the program's own comes in its place.
             name if Manifest::BESIDE.contains(&name) => Ok(None),
             // Not carried, because they can be made; the manifest's digests hold them to what was exported.
             _ => match Format::of_derived(name) {

@@ -193,7 +193,7 @@ mod tests {
     use proptest::prelude::*;
 
     const GOOD: &str = "format = 1\n[[key]]\nname = \"a\"\npath = \"a.pub\"\nnot_before = 2026-01-01\n\
-                        not_after = 2026-12-31T12:00:00+01:00\n[minimum_version]\nvaerr-s = 3\n";
+                        not_after = 2026-12-31T12:00:00+01:00\n[minimum_version]\nvaerr-nano = 3\n";
 
     fn at(second: u64) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_secs(second)
@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn a_good_file_reads_and_writes_back() {
         let file = TrustFile::parse("trust.toml", GOOD).unwrap();
-        assert_eq!(file.minimum_version["vaerr-s"], 3);
+        assert_eq!(file.minimum_version["vaerr-nano"], 3);
         assert_eq!(TrustFile::parse("again", &toml::to_string(&file).unwrap()).unwrap(), file);
     }
 
@@ -219,7 +219,7 @@ mod tests {
             ("not_before = 2026-01-01", "not_before = 2026-01-01T00:00:00", "with its offset"),
             ("not_before = 2026-01-01", "not_before = 2026-02-30", "not_before"),
             ("[minimum_version]", "[[key]]\nname = \"a\"\npath = \"b\"\n[minimum_version]", "two keys are named"),
-            ("vaerr-s = 3", "vaerr-s = -1", "vaerr-s"),
+            ("vaerr-nano = 3", "vaerr-nano = -1", "vaerr-nano"),
         ] {
             let e = TrustFile::parse("trust.toml", &GOOD.replacen(from, to, 1)).unwrap_err().to_string();
             assert!(e.starts_with("trust.toml: is not a trust file") && e.contains(wants), "{to}: {e}");

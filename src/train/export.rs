@@ -146,11 +146,18 @@ fn training(done: &Quantized) -> String {
         format!("({:.3} arousal, {:.3} valence)", calibration.arousal_temperature, calibration.valence_temperature);
     if let Some(DistilOrigin { kept, epoch }) = &done.origin.distil {
         let (config, terms) = (&kept.config, &kept.config.terms);
+        let before = kept.started_from.as_ref().map_or(String::new(), |from| {
+            format!(
+                " The last of several steps, which began at weights with SHA-256 {from}; what follows is of this step."
+            )
+        });
+        let part = if config.frozen_trunk { "GRU and head alone" } else { "all of the network" };
         return format!(
-            "## Training\n\nDistilled from the full model whose weights have SHA-256 {}. Seed {}, best of {} epochs by mean \
-             validation CCC: epoch {epoch}; loss {} x {}, teacher's values x {}, bins x {}, features x {}; answers up to {} frames late. Temperatures \
-             fitted on the validation split {temperatures}.\n\n",
+            "## Training\n\nDistilled from the full model whose weights have SHA-256 {}.{before} Trained: {part}, on clips of {} s. Seed {}, best \
+             of {} epochs by mean validation CCC: epoch {epoch}; loss {} x {}, teacher's values x {}, bins x {}, features x {}; answers up to {} \
+             frames late. Temperatures fitted on the validation split {temperatures}.\n\n",
             kept.teacher,
+            config.clips.seconds,
             config.run.seed,
             config.run.epochs,
             config.loss,

@@ -158,7 +158,7 @@ mod tests {
         let to = dir.join("bundle");
         std::fs::create_dir(&to).unwrap();
         for name in ["manifest.toml", "student.onnx", "student-int8.onnx", "card.md"] {
-            let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/vaerr-s").join(name);
+            let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/vaerr-nano").join(name);
             std::fs::copy(from, to.join(name)).unwrap();
         }
         to
@@ -184,7 +184,7 @@ mod tests {
         let trust = Trust::parse("t", &made.trust_entry("dev".into()).unwrap(), |_| unreachable!()).unwrap();
         let file = std::fs::read(bundle.join("model.sig")).unwrap();
         let signed = signature::verify(&file, &trust, SystemTime::now()).unwrap();
-        assert_eq!((signed.key.as_str(), signed.statement.name()), ("dev", "vaerr-s"));
+        assert_eq!((signed.key.as_str(), signed.statement.name()), ("dev", "vaerr-nano"));
         sign(&bundle, &key).unwrap();
         assert_eq!(std::fs::read(bundle.join("model.sig")).unwrap(), file);
         let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();

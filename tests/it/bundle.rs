@@ -5,7 +5,7 @@ use vaerr::ErrorKind;
 use vaerr::model::{Bundle, Precision};
 
 fn shipped() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/models/vaerr-s"))
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/models/vaerr-nano"))
 }
 
 fn copy() -> tempfile::TempDir {
@@ -87,7 +87,7 @@ fn a_build_without_the_fp32_student_refuses_it_with_a_remedy_and_checks_the_rest
     if !cfg!(feature = "fp32-model") {
         let e = bundle.student(Precision::Fp32).unwrap_err();
         assert_eq!(e.kind(), ErrorKind::Unsupported);
-        assert!(e.to_string().contains("embedded vaerr-s/student.onnx: is left out"), "{e}");
+        assert!(e.to_string().contains("embedded vaerr-nano/student.onnx: is left out"), "{e}");
         assert_eq!(
             vaerr::engine::open(&bundle, &vaerr::engine::Choice::Auto, None).unwrap().engine.precision(),
             Precision::Int8

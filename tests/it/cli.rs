@@ -93,7 +93,7 @@ fn models_and_doctor_speak_of_the_shipped_student() {
     );
     assert!(stdout(&vaerr(&["models", "show"])).contains("## Never tested"));
     let list: serde_json::Value = serde_json::from_slice(&vaerr(&["models", "list", "--json"]).stdout).unwrap();
-    assert_eq!(list[0]["name"], "vaerr-s");
+    assert_eq!(list[0]["name"], "vaerr-nano");
     let doctor: serde_json::Value = serde_json::from_slice(&vaerr(&["doctor", "--json"]).stdout).unwrap();
     assert_eq!(doctor["model_ok"], true);
 }
@@ -101,7 +101,7 @@ fn models_and_doctor_speak_of_the_shipped_student() {
 #[test]
 fn a_damaged_model_fails_the_check_and_is_never_run() {
     let dir = tempfile::tempdir().unwrap();
-    let from = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models/vaerr-s");
+    let from = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models/vaerr-nano");
     for entry in std::fs::read_dir(from).unwrap().flatten() {
         std::fs::copy(entry.path(), dir.path().join(entry.file_name())).unwrap();
     }

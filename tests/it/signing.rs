@@ -126,8 +126,8 @@ fn refusals() -> Vec<Case> {
         (
             "older than the minimum",
             |_| {},
-            trust_text("[minimum_version]\nvaerr-s = 4"),
-            &["version 3 of vaerr-s is too old", "4 or newer"],
+            trust_text("[minimum_version]\nvaerr-nano = 4"),
+            &["version 3 of vaerr-nano is too old", "4 or newer"],
         ),
         (
             "certificate of another model",
@@ -222,7 +222,7 @@ fn other_public_key() -> String {
 #[test]
 fn a_signed_and_certified_bundle_runs_and_its_outputs_are_unmarked() {
     let place = Place::new();
-    let trust = place.trust_file(&trust_text("not_before = 2020-01-01\n[minimum_version]\nvaerr-s = 3"));
+    let trust = place.trust_file(&trust_text("not_before = 2020-01-01\n[minimum_version]\nvaerr-nano = 3"));
     for more in [&["--trust", &trust][..], &[]] {
         let o = place.run(&[more, &["--json"]].concat());
         assert!(o.status.success(), "{}", stderr(&o));
@@ -273,7 +273,11 @@ fn bench_and_convert_ask_the_same_question() {
         assert_eq!(o.status.code(), Some(2));
         assert!(stderr(&o).contains("is refused: bundle: is not signed"), "{}", stderr(&o));
         let o = place.vaerr(words, &["--allow-unverified"]);
-        assert!(o.status.success() && stderr(&o).contains("warning: model vaerr-s runs unverified"), "{}", stderr(&o));
+        assert!(
+            o.status.success() && stderr(&o).contains("warning: model vaerr-nano runs unverified"),
+            "{}",
+            stderr(&o)
+        );
     }
     let o = place.vaerr(&bench, &["--allow-unverified"]);
     assert!(stdout(&o).contains("unverified model"), "{}", stdout(&o));
@@ -296,7 +300,7 @@ fn allowed_all_the_same_every_output_says_unverified() {
         let said = stderr(&o);
         assert!(o.status.success(), "{said}");
         assert!(
-            said.contains("warning: model vaerr-s runs unverified: certificate: bundle: has no certificate"),
+            said.contains("warning: model vaerr-nano runs unverified: certificate: bundle: has no certificate"),
             "{said}"
         );
         assert!(said.contains("dropped; unverified model"), "{said}");
@@ -321,13 +325,13 @@ fn damage_is_never_run_not_even_when_allowed() {
 }
 
 #[test]
-fn the_embedded_bundle_runs_marked_until_it_has_a_certificate_and_obeys_the_least_version() {
+fn the_embedded_bundle_runs_by_its_certificate_and_obeys_the_least_version() {
     let bundle = Bundle::shipped().unwrap();
     let verdict = |more: &str| Verdict::of(&bundle, Some(&trust(more)), SystemTime::now()).admit(false);
-    assert_eq!(verdict("").unwrap().is_some(), bundle.certificate().is_none());
+    assert_eq!(verdict("").unwrap(), None);
     let next = bundle.manifest().version + 1;
-    let e = verdict(&format!("[minimum_version]\nvaerr-s = {next}")).unwrap_err().to_string();
-    assert!(e.contains("embedded vaerr-s") && e.contains("is too old"), "{e}");
+    let e = verdict(&format!("[minimum_version]\nvaerr-nano = {next}")).unwrap_err().to_string();
+    assert!(e.contains("embedded vaerr-nano") && e.contains("is too old"), "{e}");
 }
 
 #[test]
@@ -409,4 +413,24 @@ proptest! {
 #[test]
 fn the_unchanged_bundle_of_that_property_holds() {
     assert!(holds(&FILES));
+}
+
+#[test]
+fn every_bundle_in_models_is_certified_and_signed_by_a_key_of_models_trust_toml() {
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+    let trust = models.join("trust.toml");
+    let mut names = Vec::new();
+    for folder in std::fs::read_dir(&models).unwrap().map(|e| e.unwrap().path()) {
+        if !folder.join("manifest.toml").exists() {
+            continue;
+        }
+        let o = program::vaerr().args(["models", "check"]).arg(&folder).arg("--trust").arg(&trust).output().unwrap();
+        let said = stdout(&o);
+        assert!(o.status.success() && said.contains("gates hold"), "{}: {said}{}", folder.display(), stderr(&o));
+        assert!(said.contains("signature: by the key \"development 2026\", over every file"), "{said}");
+        let card = std::fs::read_to_string(folder.join("card.md")).unwrap();
+        assert!(card.contains("The certificate passes"), "{}: its card lacks the figures", folder.display());
+        names.push(folder.file_name().unwrap().to_str().unwrap().to_owned());
+    }
+    assert!(names.contains(&"vaerr-nano".to_owned()), "{names:?}");
 }

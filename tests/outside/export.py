@@ -6,7 +6,7 @@ differs. In int8 a runtime that rounds one value the other way moves that layer 
 claim is about the decoded arousal and valence. Each form is written by the one program from the one student; the packed form is
 our own and comes back through the reader.
 
-    tests/outside/export.py [--steps 40] [--bundle models/vaerr-s] [--student FILE ...]
+    tests/outside/export.py [--steps 40] [--bundle models/vaerr-nano] [--student FILE ...]
 """
 
 import argparse
@@ -104,7 +104,7 @@ def judge(server, source, folder, steps):
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--steps", type=int, default=40)
-    arguments.add_argument("--bundle", type=Path, default=ROOT / "models/vaerr-s")
+    arguments.add_argument("--bundle", type=Path, default=ROOT / "models/vaerr-nano")
     arguments.add_argument("--student", type=Path, action="append", default=[], help="another student's file, in any form")
     arguments = arguments.parse_args()
     server = peers.Server(arguments.bundle)

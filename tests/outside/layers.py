@@ -5,7 +5,7 @@ Each runtime is fed the reference engine's own input of the layer, so that a dif
 difference above 1 LSB, and fewer than one element in 100,000. TensorFlow Lite is asked twice, as LiteRT's package and, where
 `.ci/tflite` has fetched it, as the library that the engine tflite links.
 
-    tests/outside/layers.py [--rings 24] [--bundle models/vaerr-s]
+    tests/outside/layers.py [--rings 24] [--bundle models/vaerr-nano]
 """
 
 import argparse
@@ -153,7 +153,7 @@ def compare(name, layers, inputs, outputs):
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--rings", type=int, default=24)
-    arguments.add_argument("--bundle", type=Path, default=ROOT / "models/vaerr-s")
+    arguments.add_argument("--bundle", type=Path, default=ROOT / "models/vaerr-nano")
     arguments = arguments.parse_args()
     model = onnx.shape_inference.infer_shapes(onnx.load(arguments.bundle / "student-int8.onnx"))
     channels, size = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim][1:3]

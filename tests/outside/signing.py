@@ -4,7 +4,7 @@
 The tool verifies what `vaerr-train sign` signed, and `vaerr models check` what the tool signed; each must also refuse a changed
 bundle. Keys are made by `vaerr-train keygen` and by OpenSSL, in both formats that it writes.
 
-    tests/outside/signing.py [--bundle models/vaerr-s] [--programs target/debug] [--venv FOLDER]
+    tests/outside/signing.py [--bundle models/vaerr-nano] [--programs target/debug] [--venv FOLDER]
 
 The programs must be built: cargo build --features train --bins. The tool is installed into the virtual environment FOLDER, or into one
 that is thrown away.
@@ -113,7 +113,7 @@ CHANGES = {
 
 def main():
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ask.add_argument("--bundle", type=Path, default=ROOT / "models/vaerr-s")
+    ask.add_argument("--bundle", type=Path, default=ROOT / "models/vaerr-nano")
     ask.add_argument("--programs", type=Path, default=ROOT / "target/debug")
     ask.add_argument("--venv", type=Path)
     args = ask.parse_args()

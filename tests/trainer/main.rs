@@ -204,7 +204,7 @@ fn an_ablation_fills_its_table_and_goes_on_where_it_was() {
 #[test]
 fn a_student_is_quantised_on_shards_and_trained_in_int8() {
     let dir = tempfile::tempdir().unwrap();
-    let student = concat!(env!("CARGO_MANIFEST_DIR"), "/models/vaerr-s/student.onnx");
+    let student = concat!(env!("CARGO_MANIFEST_DIR"), "/models/vaerr-nano/student.onnx");
     let quantize = |run: &str, more: &[&str]| {
         let mut c = trainer(&["quantize", "--student", student, "--data", corpus().to_str().unwrap(), "--json"]);
         c.args(["--run", dir.path().join(run).to_str().unwrap(), "--set", "ptq.rings=8"]).args(more);

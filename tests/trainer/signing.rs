@@ -10,7 +10,7 @@ fn a_new_key_signs_a_bundle_that_the_runtime_then_knows_by_it() {
     let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     std::fs::create_dir(at("bundle")).unwrap();
     for name in ["manifest.toml", "student.onnx", "student-int8.onnx", "card.md"] {
-        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/vaerr-s").join(name);
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/vaerr-nano").join(name);
         std::fs::copy(from, dir.path().join("bundle").join(name)).unwrap();
     }
     let said = succeed(&mut trainer(&["keygen", &at("dev.key"), "--name", "development"]));
@@ -20,7 +20,7 @@ fn a_new_key_signs_a_bundle_that_the_runtime_then_knows_by_it() {
     assert!(refuse(&mut trainer(&["keygen", &at("dev.key")])).contains("exists already"));
 
     let said = succeed(&mut trainer(&["sign", "--key", &at("dev.key"), &at("bundle")]));
-    assert!(said.starts_with("vaerr-s version 0: 4 files signed by the key "), "{said}");
+    assert!(said.starts_with("vaerr-nano version 0: 4 files signed by the key "), "{said}");
     let check = Command::new(env!("CARGO_BIN_EXE_vaerr"))
         .args(["models", "check", &at("bundle"), "--trust", &at("trust.toml")])
         .output()

@@ -81,6 +81,9 @@ pub struct DistilConfig {
     pub lag: LagConfig,
     /// Random views of faces for the student; the teacher sees them as they are.
     pub augment: bool,
+    /// Train GRU and head alone, on the features of the convolutions as they are: for a last step on long clips, which a student
+    /// is then read over without drifting, and which costs no backward pass through the convolutions.
+    pub frozen_trunk: bool,
     pub device: DeviceKind,
     pub clips: ClipConfig,
     pub run: LoopConfig,
@@ -95,6 +98,7 @@ impl Default for DistilConfig {
             terms: Terms::default(),
             lag: LagConfig::default(),
             augment: true,
+            frozen_trunk: false,
             device: DeviceKind::default(),
             clips: ClipConfig { seconds: 1.28, ..ClipConfig::default() },
             run,

@@ -55,7 +55,8 @@ pub struct Distil {
 impl Distil {
     /// The student's outputs for views of `batch`.
     fn answers(&self, net: &Pupil, batch: &Batch, rng: &mut Rng) -> Answers {
-        net.student.answers(views(batch, &self.config, &self.spec, rng, &self.device), batch.clips)
+        let rings = views(batch, &self.config, &self.spec, rng, &self.device);
+        net.student.answers(rings, batch.clips, self.config.frozen_trunk)
     }
 
     /// The teacher's outputs for `batch` as it is: it sees both what comes before a frame and what comes after.

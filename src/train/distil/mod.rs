@@ -105,6 +105,9 @@ pub fn distil(
     ensure_teaches(config, &taught, &reader, &paths.teacher)?;
     let readers = Reader::open_all(&paths.shards)?;
     let feed = ClipFeed::new(readers.clone(), &config.clips, config.run.batch, config.run.seed)?;
+    if let Some(words) = finetune::much_longer(&readers, Split::Valid, 1, feed.frames())? {
+        log::warn!("{words}");
+    }
     let (spec, most) = (config.spec()?, config.lag.frames(feed.fps()));
     if feed.frames() < most + 2 {
         let what = format!("clips of {} frames, with answers up to {most} frames late", feed.frames());

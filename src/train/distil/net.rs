@@ -2,6 +2,7 @@
 
 use crate::render::Rng;
 use crate::spec::StudentSpec;
+use crate::train::full::apart;
 use crate::train::net::{StudentNet, uniform};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, activation};
@@ -44,8 +45,14 @@ impl Pupil {
 
 impl StudentNet {
     /// Clips from a zero state. `rings` are in real units, `clips * frames x ring x size x size`, clip by clip.
-    pub fn answers(&self, rings: Tensor<4>, clips: usize) -> Answers {
-        let features = self.features(rings);
+    /// With `frozen_trunk` the convolutions stay outside the graph of gradients and normalise by running statistics.
+    pub fn answers(&self, rings: Tensor<4>, clips: usize, frozen_trunk: bool) -> Answers {
+        let features = if frozen_trunk {
+            let still = self.valid();
+            apart(rings, |x| still.features(x))
+        } else {
+            self.features(rings)
+        };
         let [rows, width] = features.dims();
         let frames = rows / clips;
         let states = self.gru.unroll(features.clone(), clips, 1);

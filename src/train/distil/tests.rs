@@ -158,6 +158,34 @@ fn the_student_learns_from_the_teacher_alone_and_labels_are_used_where_there_are
     assert!(e.contains("teaches"), "{e}");
 }
 
+#[test]
+fn a_frozen_trunk_keeps_its_weights_and_statistics_while_gru_and_head_learn() {
+    let mut distil = task(LagMode::Searched, Terms { features: 0.0, ..Terms::default() }, 2);
+    distil.config.frozen_trunk = true;
+    let mut net = pupil(&distil);
+    let trunk = |net: &Pupil| {
+        let conv = &net.student.convs[1];
+        [conv.main.val().into_data(), conv.norm.running_mean.value_sync().into_data()]
+    };
+    let (before, gru, batch) = (trunk(&net), net.student.gru.w.val().into_data(), batch(true));
+    let views = || method::views(&batch, &distil.config, &distil.spec, &mut Rng::new(1, 0), &distil.device);
+    let [frozen, still, free] = [(&net, true), (&net.clone().valid(), false), (&net, false)]
+        .map(|(net, frozen)| net.student.answers(views(), batch.clips, frozen).logits.into_data());
+    assert_eq!(frozen, still, "BatchNorm goes by running statistics");
+    assert_ne!(frozen, free);
+    let mut optimiser = AdamWConfig::new().init();
+    let mut totals = Vec::new();
+    for _ in 0..20 {
+        let loss = distil.loss(&net, &batch, At::default(), &mut Rng::new(1, 0)).unwrap();
+        totals.push(loss.total.clone().into_scalar::<f32>());
+        let gradients = GradientsParams::from_grads(loss.total.backward(), &net);
+        net = optimiser.step(1e-2, net, gradients);
+    }
+    assert!(totals[19] < 0.9 * totals[0], "{totals:?}");
+    assert_eq!(trunk(&net), before);
+    assert_ne!(net.student.gru.w.val().into_data(), gru);
+}
+
 /// A lesson, and answers that say the same two frames later.
 fn late() -> (Answers, Lesson) {
     let device = Device::flex().autodiff();

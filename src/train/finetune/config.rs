@@ -18,6 +18,10 @@ pub struct FineTuneConfig {
     pub loss: String,
     /// What is trained: all, all but the stem, or the GRU and head alone.
     pub mode: FineTune,
+    /// Begin with a stem that sees its middle frame alone, as after training on single frames it should: their neighbours were
+    /// zeros, so that nothing trained the other four taps. On clips the stem then answers frame by frame what it answered to
+    /// single frames.
+    pub middle_tap: bool,
     pub device: DeviceKind,
     pub model: FullSpec,
     pub clips: ClipConfig,
@@ -33,6 +37,7 @@ impl Default for FineTuneConfig {
         Self {
             loss: "6".into(),
             mode: FineTune::default(),
+            middle_tap: false,
             device: DeviceKind::default(),
             views: ViewConfig { size_px: model.size_px, flip: 0.5, ..ViewConfig::default() },
             model,

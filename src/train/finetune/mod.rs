@@ -6,7 +6,7 @@ mod predict;
 
 pub use crate::train::ablate::VideoResult;
 pub use config::FineTuneConfig;
-pub use judge::{CccJudge, agreement, judged_sets, verdict};
+pub use judge::{CccJudge, agreement, judged_sets, much_longer, verdict};
 pub use predict::Predictor;
 
 use crate::error::{Error, Result};
@@ -111,6 +111,9 @@ pub fn start(config: &FineTuneConfig, from: Option<&Path>, device: &Device) -> R
             partial::start_from(net, from)?
         };
         log::info!("{}: {report}", from.display());
+        if config.middle_tap {
+            net.backbone.stem = net.backbone.stem.middle_tap();
+        }
     } else if config.mode != FineTune::Full {
         log::warn!("a part of the network is frozen as it was drawn at random: give weights by --start-from");
     }
@@ -133,6 +136,9 @@ pub fn finetune(
     let device = config.device.open(ranks.local_rank(), config.run.recompute)?;
     let readers = Reader::open_all(&paths.shards)?;
     let feed = ClipFeed::new(readers.clone(), &config.clips, config.run.batch, config.run.seed)?;
+    if let Some(words) = much_longer(&readers, Split::Valid, config.clips.every, feed.frames())? {
+        log::warn!("{words}");
+    }
     let normalise = normalise(&readers)?;
     let recipe = config.recipe()?;
     let net = start(config, paths.start_from.as_deref(), &device)?;

@@ -74,6 +74,15 @@ impl Stem {
         Tensor::stack::<5>(taps, 2).reshape([clips_n * frames, TAPS, height, width])
     }
 
+    /// The same stem without the taps before and after the middle one.
+    #[must_use]
+    pub fn middle_tap(mut self) -> Self {
+        let middle = self.layer.conv.val().narrow(1, TAPS / 2, 1);
+        let sides = [(0, 0), (TAPS / 2, TAPS / 2), (0, 0), (0, 0)];
+        self.layer.conv = Param::from_tensor(middle.pad(sides, 0.0).detach());
+        self
+    }
+
     /// The convolution alone, by rows.
     fn columns(clips: Tensor<4>, kernel: Tensor<4>) -> Rows {
         let [clips_n, frames, _, _] = clips.dims();

@@ -10,6 +10,7 @@ mod safetensors;
 pub use backbone::Backbone;
 pub use gru::BiGru;
 pub use modes::FineTune;
+pub(super) use modes::apart;
 
 use super::net::{normal, uniform};
 use crate::error::{Error, Result};

@@ -65,7 +65,7 @@ impl Backbone {
 }
 
 /// Runs `f` off the graph of gradients and gives its result as a constant of it, where `x` belongs to one.
-fn apart<const D: usize>(x: Tensor<4>, f: impl FnOnce(Tensor<4>) -> Tensor<D>) -> Tensor<D> {
+pub(in crate::train) fn apart<const D: usize>(x: Tensor<4>, f: impl FnOnce(Tensor<4>) -> Tensor<D>) -> Tensor<D> {
     let tracked = x.is_autodiff();
     let y = f(x.without_autodiff());
     if tracked { y.autodiff() } else { y }

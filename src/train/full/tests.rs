@@ -1,5 +1,6 @@
 use super::*;
 use burn::module::{ModuleVisitor, Param};
+use burn::tensor::{Distribution, Tolerance};
 
 /// Values that training moves; BatchNorm's running statistics are not among them.
 #[derive(Default)]
@@ -65,4 +66,23 @@ fn a_spec_out_of_range_is_refused_by_name() {
         let text = FullNet::new(&spec, 0, &Device::flex()).unwrap_err().to_string();
         assert!(text.contains(words), "{text}");
     }
+}
+
+#[test]
+fn a_stem_with_its_middle_tap_alone_answers_a_clip_frame_by_frame() {
+    let spec = FullSpec { size_px: 16, width: 2, hidden: 3, layers: 1 };
+    let device = Device::flex();
+    let trained = FullNet::new(&spec, 7, &device.clone().autodiff()).unwrap().backbone.stem;
+    let clips = Tensor::<4>::random([2, 6, 16, 16], Distribution::Normal(0.0, 1.0), &device);
+    let frames = clips.clone().reshape([12, 1, 16, 16]);
+    let stem = trained.valid();
+    let apart = stem.forward(frames.clone()).into_data();
+    let changed = stem.forward(clips.clone()).into_data();
+    let alone = trained.middle_tap();
+    assert!(alone.layer.conv.is_require_grad(), "training may move all taps again");
+    let alone = alone.valid();
+    alone.forward(clips).into_data().assert_approx_eq::<f32>(&apart, Tolerance::absolute(1e-5));
+    alone.forward(frames).into_data().assert_approx_eq::<f32>(&apart, Tolerance::absolute(1e-5));
+    let differ = changed.iter::<f32>().zip(apart.iter::<f32>()).filter(|(a, b)| (a - b).abs() > 1e-2).count();
+    assert!(differ > 100, "{differ}");
 }
