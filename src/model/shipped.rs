@@ -28,7 +28,7 @@ impl Bundle {
             "student-int8.onnx" => Ok(Some(shipped!("student-int8.onnx").to_vec())),
             "card.md" => Ok(Some(shipped!("card.md").to_vec())),
             Certificate::FILE => Ok(Some(shipped!("certificate.json").to_vec())),
-            // The signature covers files that are left out here; the program's own comes in its place.
+            // The signature covers files that may be left out here; who trusts the program trusts what it carries.
             name if Manifest::BESIDE.contains(&name) => Ok(None),
             // Not carried, because they can be made; the manifest's digests hold them to what was exported.
             _ => match Format::of_derived(name) {
