@@ -154,7 +154,7 @@ fn training(done: &Quantized) -> String {
         let part = if config.frozen_trunk { "GRU and head alone" } else { "all of the network" };
         return format!(
             "## Training\n\nDistilled from the full model whose weights have SHA-256 {}.{before} Trained: {part}, on clips of {} s. Seed {}, best \
-             of {} epochs by mean validation CCC: epoch {epoch}; loss {} x {}, teacher's values x {}, bins x {}, features x {}; answers up to {} \
+             of {} epochs by mean validation CCC: epoch {epoch}; loss {} x {}, teacher's values x {}, bins x {}, features x {}, changes x {}; answers up to {} \
              frames late. Temperatures fitted on the validation split {temperatures}.\n\n",
             kept.teacher,
             config.clips.seconds,
@@ -165,6 +165,7 @@ fn training(done: &Quantized) -> String {
             terms.values,
             terms.bins,
             terms.features,
+            terms.changes,
             kept.most
         );
     }

@@ -77,6 +77,15 @@ impl RepConv {
         sum
     }
 
+    /// As the first layer, with all taps of the ring moved into the newest crop: a ring of equal crops is answered as before, one
+    /// that moves without the delay of a mean over it.
+    fn newest_tap(mut self) -> Self {
+        let main = self.main.val();
+        let older = main.dims()[1] - 1;
+        self.main = Param::from_tensor(main.sum_dim(1).pad([(0, 0), (older, 0), (0, 0), (0, 0)], 0.0).detach());
+        self
+    }
+
     /// The convolution alone, by `kernel`.
     pub(super) fn convolve(&self, x: Tensor<4>, kernel: Tensor<4>) -> Tensor<4> {
         let pad = self.kernel / 2;
@@ -190,6 +199,15 @@ impl StudentNet {
             head: uniform([spec.hidden, HEADS], 1.0 / (spec.hidden as f64).sqrt(), rng, device),
             head_bias: Param::from_tensor(Tensor::zeros([HEADS], device)),
         }
+    }
+
+    /// With the stem reading the newest crop of the ring alone, by the sum of what its taps weighed: rings of equal crops are
+    /// answered as before. Taps that learned on such rings alone average the crops, and answers are half a ring late.
+    pub fn newest_tap(mut self) -> Self {
+        if let Some(stem) = self.convs.first_mut() {
+            *stem = stem.clone().newest_tap();
+        }
+        self
     }
 
     /// Rings `n x ring x size x size`, already in real units -> features `n x features`.

@@ -31,9 +31,11 @@ fn bad(name: &str, e: toml::de::Error) -> Error {
 mod tests {
     use super::*;
     use crate::train::distil::DistilConfig;
-    use crate::train::finetune::FineTuneConfig;
+    use crate::train::finetune::{self, FineTuneConfig};
     use crate::train::pretrain::PretrainConfig;
     use crate::train::quantize::QuantizeConfig;
+    use burn::module::Module;
+    use burn::tensor::Device;
 
     /// The settings of each recipe as the command that its first line names reads them.
     #[test]
@@ -52,6 +54,7 @@ mod tests {
                 "finetune" => config::read(&FineTuneConfig::default(), file, &[]).and_then(|c| c.validate()),
                 "distil" => config::read(&DistilConfig::default(), file, &[]).and_then(|c| c.validate()),
                 "quantize" => config::read(&QuantizeConfig::default(), file, &[]).and_then(|c| c.validate()),
+                "ablate" => config::read(&AblateConfig::default(), file, &[]).and_then(|c| c.distil.validate()),
                 other => panic!("{named} is of the command {other}"),
             };
             validated.unwrap_or_else(|e| panic!("{named}: {e}"));
@@ -69,5 +72,16 @@ mod tests {
         assert_eq!(ablation.finetune.model, ablation.pretrain.model);
         assert_eq!(corpus.size_px, ablation.finetune.model.size_px);
         assert!(ablation.seeds.len() >= 3);
+    }
+
+    #[test]
+    fn the_full_model_in_models_is_read_and_was_trained_by_its_recipe() {
+        let models = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+        let (net, _, kept) = finetune::best(&models.join("full"), &Device::flex()).unwrap();
+        let recipe = models.join("recipes/full.toml");
+        assert_eq!(kept.config, config::read(&FineTuneConfig::default(), Some(&recipe), &[]).unwrap());
+        let millions = net.num_params() as f64 / 1e6;
+        let card = std::fs::read_to_string(models.join("full/card.md")).unwrap();
+        assert!(card.contains(&format!("{millions:.2} million parameters")), "{millions}");
     }
 }

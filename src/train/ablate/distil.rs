@@ -12,16 +12,18 @@ use crate::train::shards::Reader;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Rows of the analysis: from labels alone, term by term, to all of `base`, then its alignments in time, then no labels.
+/// Rows of the analysis: from labels alone, term by term, to all of `base` but changes, then its alignments in time, then no labels;
+/// changes, where `base` weighs them, beside labels alone and beside all.
 pub(super) fn variants(base: &DistilConfig) -> Vec<(&'static str, DistilConfig)> {
     let of = |terms: Terms, mode: LagMode| {
         let mut config = base.clone();
         (config.terms, config.lag.mode) = (terms, mode);
         config
     };
-    let all = base.terms;
+    let all = Terms { changes: 0.0, ..base.terms };
+    let changes = base.terms.changes;
     let labels = Terms { values: 0.0, bins: 0.0, features: 0.0, ..all };
-    vec![
+    let mut rows = vec![
         ("labels", of(labels, LagMode::None)),
         ("values", of(Terms { values: all.values, ..labels }, LagMode::None)),
         ("values-bins", of(Terms { features: 0.0, ..all }, LagMode::None)),
@@ -29,7 +31,12 @@ pub(super) fn variants(base: &DistilConfig) -> Vec<(&'static str, DistilConfig)>
         ("all-searched-lag", of(all, LagMode::Searched)),
         ("all-learned-lag", of(all, LagMode::Learned)),
         ("teacher-alone", of(Terms { labels: 0.0, ..all }, LagMode::None)),
-    ]
+    ];
+    if changes > 0.0 {
+        rows.push(("labels-changes", of(Terms { changes, ..labels }, LagMode::None)));
+        rows.push(("all-changes", of(Terms { changes, ..all }, LagMode::None)));
+    }
+    rows
 }
 
 /// Predictions of a run's best student, in fp32, for every recording of `split`.
@@ -59,4 +66,23 @@ pub(super) fn predictions(run: &Path, shards: &Path, split: Split) -> Result<Vec
         }
     }
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_are_a_row_where_they_are_weighed_and_count_in_no_other() {
+        let names = |base: &DistilConfig| variants(base).into_iter().map(|(n, _)| n).collect::<Vec<_>>();
+        let plain = DistilConfig::default();
+        assert_eq!(names(&plain).len(), 7);
+        let weighed = DistilConfig { terms: Terms { changes: 0.3, ..plain.terms }, ..plain.clone() };
+        assert_eq!(names(&weighed)[..7], names(&plain));
+        assert_eq!(names(&weighed)[7..], ["labels-changes", "all-changes"]);
+        for (name, config) in variants(&weighed) {
+            assert_eq!(config.terms.changes > 0.0, name.ends_with("changes"), "{name}");
+            config.validate().unwrap();
+        }
+    }
 }

@@ -28,11 +28,14 @@ pub struct LagConfig {
     pub mode: LagMode,
     /// Longest shift in seconds; no gate of `verify` lets more than 0.3 s pass.
     pub most_s: f64,
+    /// How far ahead of its frame the student is asked for the label, in seconds, for a causal network that averages noise away answers
+    /// late. It has not lowered a lag so far: docs/students.md.
+    pub ahead_s: f64,
 }
 
 impl Default for LagConfig {
     fn default() -> Self {
-        Self { mode: LagMode::default(), most_s: 0.2 }
+        Self { mode: LagMode::default(), most_s: 0.2, ahead_s: 0.0 }
     }
 }
 
@@ -61,11 +64,24 @@ pub struct Terms {
     /// 1 - cosine between the teacher's features and a learned projection of the student's (after Romero et al., FitNets,
     /// arXiv 1412.6550).
     pub features: f64,
+    /// 1 - CCC between the changes of the student's values over `changes_s` and those of the labels, mean of both dimensions, which
+    /// answers that follow late pay for. It has not lowered a lag so far: docs/students.md.
+    pub changes: f64,
+    /// In seconds; shorter than a clip.
+    pub changes_s: f64,
+}
+
+impl Terms {
+    /// Frames that changes are taken over at `fps`; 0 if they do not count.
+    pub fn changes_frames(&self, fps: f64) -> usize {
+        if self.changes > 0.0 { ((self.changes_s * fps).round() as usize).max(1) } else { 0 }
+    }
 }
 
 impl Default for Terms {
     fn default() -> Self {
-        Self { labels: 1.0, values: 0.5, bins: 0.25, temperature: 2.0, features: 0.5 }
+        let (changes, changes_s) = (0.0, 0.4);
+        Self { labels: 1.0, values: 0.5, bins: 0.25, temperature: 2.0, features: 0.5, changes, changes_s }
     }
 }
 
@@ -84,6 +100,9 @@ pub struct DistilConfig {
     /// Train GRU and head alone, on the features of the convolutions as they are: for a last step on long clips, which a student
     /// is then read over without drifting, and which costs no backward pass through the convolutions.
     pub frozen_trunk: bool,
+    /// Begin with the stem reading the newest crop alone, by the sum of what its taps weighed. For weights that learned on stills or
+    /// clips shorter than the ring: their taps average the ring, and answers come half a ring late.
+    pub newest_tap: bool,
     pub device: DeviceKind,
     pub clips: ClipConfig,
     pub run: LoopConfig,
@@ -99,6 +118,7 @@ impl Default for DistilConfig {
             lag: LagConfig::default(),
             augment: true,
             frozen_trunk: false,
+            newest_tap: false,
             device: DeviceKind::default(),
             clips: ClipConfig { seconds: 1.28, ..ClipConfig::default() },
             run,
@@ -112,16 +132,24 @@ impl DistilConfig {
     pub fn validate(&self) -> Result<()> {
         self.spec()?;
         self.recipe()?;
-        let Terms { labels, values, bins, temperature, features } = self.terms;
-        let weights = [labels, values, bins, features];
+        let Terms { labels, values, bins, temperature, features, changes, changes_s } = self.terms;
+        let weights = [labels, values, bins, features, changes];
         if weights.iter().any(|w| !(w.is_finite() && *w >= 0.0)) || weights.iter().all(|w| *w == 0.0) {
             return Err(Error::usage("terms are weights from 0, at least one of them above it"));
         }
         if !(0.1..=100.0).contains(&temperature) {
             return Err(Error::usage(format!("terms.temperature is {temperature}, expected 0.1 to 100")));
         }
+        if !(changes_s > 0.0 && changes_s <= 10.0) {
+            return Err(Error::usage(format!(
+                "terms.changes_s is {changes_s}, expected above 0 and at most 10 seconds"
+            )));
+        }
         if !(0.0..=2.0).contains(&self.lag.most_s) {
             return Err(Error::usage(format!("lag.most_s is {}, expected 0 to 2 seconds", self.lag.most_s)));
+        }
+        if !(0.0..=2.0).contains(&self.lag.ahead_s) {
+            return Err(Error::usage(format!("lag.ahead_s is {}, expected 0 to 2 seconds", self.lag.ahead_s)));
         }
         if self.clips.every != 1 {
             return Err(Error::usage("clips.every must be 1: the student is to see what it will see when it runs")

@@ -16,6 +16,12 @@ use crate::train::run::{At, Batch, Loss, Method};
 use burn::tensor::{Device, Tensor, TensorData};
 use std::path::Path;
 
+/// The label of each frame `by` frames on, clips of `frames` frames one after another; none where the clip has ended.
+pub(super) fn ahead(labels: &[[f32; 2]], frames: usize, by: usize) -> Vec<[f32; 2]> {
+    let on = |i: usize| if i % frames + by < frames { labels[i + by] } else { [f32::NAN; 2] };
+    (0..labels.len()).map(on).collect()
+}
+
 /// Share of an older step's mismatch that is kept at each new one when the shift is searched.
 const MEMORY: f64 = 0.98;
 
@@ -46,6 +52,10 @@ pub struct Distil {
     pub reader: Predictor,
     /// Frames of the longest shift.
     pub most: usize,
+    /// Frames by which labels are asked for ahead.
+    pub ahead: usize,
+    /// As [`super::config::Terms::changes_frames`].
+    pub changes: usize,
     /// With gradients.
     pub device: Device,
     /// Running mismatch of every shift; empty before the first step, and where there is but one shift.
@@ -71,14 +81,20 @@ impl Distil {
         }
     }
 
-    /// The weighted loss against labels, if there are any.
+    /// The weighted loss against labels and their changes, if there are any.
     fn labels(&self, answers: &Answers, batch: &Batch, loss: &mut Sum) -> Result<()> {
         let weight = self.config.terms.labels;
-        if weight == 0.0 || batch.labels.iter().flatten().all(|v| v.is_nan()) {
+        let labels = ahead(&batch.labels, batch.frames, self.ahead);
+        if self.changes > 0
+            && let Some(term) = terms::changes(answers, &labels, self.changes)
+        {
+            loss.add("changes", self.config.terms.changes, term);
+        }
+        if weight == 0.0 || labels.iter().flatten().all(|v| v.is_nan()) {
             return Ok(());
         }
         let bins = [Bins::Equal, Bins::Equal];
-        let losses = self.recipe.loss_of_clips(answers.logits.clone(), &batch.labels, &bins)?;
+        let losses = self.recipe.loss_of_clips(answers.logits.clone(), &labels, &bins)?;
         loss.add("labels", weight, losses.total);
         Ok(())
     }

@@ -12,7 +12,7 @@ mod terms;
 pub use config::{DistilConfig, LagConfig, LagMode, Terms};
 pub use method::Distil;
 pub use net::{Answers, Pupil};
-pub use terms::{Lesson, Pairs, bins, features, values};
+pub use terms::{Lesson, Pairs, bins, changes, features, values};
 
 use crate::error::{Error, Result};
 use crate::model::{Student, onnx};
@@ -105,13 +105,17 @@ pub fn distil(
     ensure_teaches(config, &taught, &reader, &paths.teacher)?;
     let readers = Reader::open_all(&paths.shards)?;
     let feed = ClipFeed::new(readers.clone(), &config.clips, config.run.batch, config.run.seed)?;
-    if let Some(words) = finetune::much_longer(&readers, Split::Valid, 1, feed.frames())? {
-        log::warn!("{words}");
-    }
+    finetune::warn_of_length(&readers, 1, feed.frames())?;
     let (spec, most) = (config.spec()?, config.lag.frames(feed.fps()));
     if feed.frames() < most + 2 {
         let what = format!("clips of {} frames, with answers up to {most} frames late", feed.frames());
         return Err(Error::usage(what).remedy("raise clips.seconds, or lower lag.most_s"));
+    }
+    let changes = config.terms.changes_frames(feed.fps());
+    let ahead = (config.lag.ahead_s * feed.fps()).round() as usize;
+    if feed.frames() <= changes + ahead {
+        let what = format!("clips of {} frames, with changes over {changes}, {ahead} frames ahead", feed.frames());
+        return Err(Error::usage(what).remedy("raise clips.seconds, or lower terms.changes_s or lag.ahead_s"));
     }
     let features = taught.config.model.features();
     let kept = Kept {
@@ -124,6 +128,9 @@ pub fn distil(
     let mut net = Pupil::new(&spec, features, most, config.run.seed, &device);
     if let Some(from) = paths.start_from.as_ref().filter(|_| !resume) {
         net = taken_over(net, &kept, from, &feed, &device)?;
+        if config.newest_tap {
+            net.student = net.student.newest_tap();
+        }
     }
     let mut judge = StudentJudge::new(readers, &spec)?;
     let method = Distil {
@@ -133,6 +140,8 @@ pub fn distil(
         teacher,
         reader,
         most,
+        ahead,
+        changes,
         device,
         mismatch: Vec::new(),
     };

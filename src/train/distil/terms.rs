@@ -71,6 +71,35 @@ pub fn values(answers: &Answers, lesson: &Lesson, pairs: &Pairs) -> Tensor<1> {
     (a + v) * 0.5
 }
 
+/// `1 - CCC` between the change of the answers over `frames` frames and that of the labels, the mean of both dimensions; 0 to 2. An
+/// answer that follows late changes when the labels no longer do: on slow affect, whose values differ little from those a moment
+/// ago, this is what tells. Pairs of frames with a label missing on either side are left out; `None` if fewer than two are left.
+pub fn changes(answers: &Answers, labels: &[[f32; 2]], frames: usize) -> Option<Tensor<1>> {
+    let [clips, length, _] = answers.logits.dims();
+    let (mut now, mut before, mut moved) = (Vec::new(), Vec::new(), [Vec::new(), Vec::new()]);
+    for clip in 0..clips {
+        for t in frames..length {
+            let (n, b) = (clip * length + t, clip * length + t - frames);
+            let by = [0, 1].map(|d| labels[n][d] - labels[b][d]);
+            if by.iter().all(|v| v.is_finite()) {
+                now.push(n as i32);
+                before.push(b as i32);
+                by.into_iter().zip(&mut moved).for_each(|(v, all)| all.push(v));
+            }
+        }
+    }
+    if now.len() < 2 {
+        return None;
+    }
+    let device = answers.logits.device();
+    let at = |chosen: &[i32]| rows(&answers.logits, &Tensor::from_data(chosen, &device));
+    let (now, before) = (at(&now), at(&before));
+    let one = |head: Head, moved: &[f32]| {
+        ccc_loss(value(&now, head) - value(&before, head), Tensor::from_data(moved, &device))
+    };
+    Some((one(Head::Arousal, &moved[0]) + one(Head::Valence, &moved[1])) * 0.5)
+}
+
 /// `T^2 KL(teacher || student)` in nats of the bins at temperature `T`, the mean over frames and both dimensions.
 pub fn bins(answers: &Answers, lesson: &Lesson, pairs: &Pairs, temperature: f64) -> Tensor<1> {
     let (s, t) = (pairs.student(&answers.logits), pairs.teacher(&lesson.logits));

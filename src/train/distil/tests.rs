@@ -2,10 +2,11 @@ use super::*;
 use crate::render::Rng;
 use crate::spec::{BINS, HEADS, Head};
 use crate::train::full::{FullNet, FullSpec};
+use crate::train::net::StudentNet;
 use crate::train::pretext::views::Normalise;
 use crate::train::run::{At, Batch, Method};
 use burn::optim::{AdamWConfig, GradientsParams};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData, Tolerance};
 
 type Rows = Vec<Vec<f64>>;
 
@@ -89,6 +90,79 @@ fn terms_equal_the_f64_oracle_at_every_shift_and_leave_out_what_shows_no_face() 
     assert!(Pairs::new(&blind, 0, most).is_none());
 }
 
+#[test]
+fn changes_equal_the_f64_oracle_and_leave_out_pairs_without_labels() {
+    let device = Device::flex();
+    let mut rng = Rng::new(6, 0);
+    let (clips, frames, over) = (3, 7, 2);
+    let logits = drawn(&mut rng, clips, frames, HEADS);
+    let answers = Answers { logits: tensor(&logits, &device), features: tensor(&logits, &device) };
+    let mut labels: Vec<[f32; 2]> = (0..clips * frames).map(|_| [rng.range(-0.9, 0.9), rng.range(-0.9, 0.9)]).collect();
+    labels[8][1] = f32::NAN;
+    let tanh = |c: usize, t: usize, head: Head| (0.5 * logits[c][t][head.value()]).tanh();
+    let mut sum = 0.0;
+    for (d, head) in Head::ALL.into_iter().enumerate() {
+        let mut pairs = Vec::new();
+        for (c, t) in (0..clips).flat_map(|c| (over..frames).map(move |t| (c, t))) {
+            let (now, before) = (c * frames + t, c * frames + t - over);
+            if now != 8 && before != 8 {
+                pairs.push((tanh(c, t, head) - tanh(c, t - over, head), f64::from(labels[now][d] - labels[before][d])));
+            }
+        }
+        assert_eq!(pairs.len(), clips * (frames - over) - 1, "frame 1 of its clip is in one pair alone");
+        sum += 1.0 - ccc(&pairs);
+    }
+    near(changes(&answers, &labels, over).unwrap(), 0.5 * sum);
+    assert!(changes(&answers, &[[f32::NAN; 2]; 21], over).is_none());
+}
+
+#[test]
+fn changes_tell_answers_that_follow_late_from_those_in_time_and_count_where_they_are_weighed() {
+    let device = Device::flex();
+    // A slow wave in both dimensions, and answers that say it `by` frames later, at the height of the labels.
+    let wave = |t: f64| 0.6 * (t * 0.12).sin();
+    let labels: Vec<[f32; 2]> = (0..60).map(|t| [wave(f64::from(t)) as f32; 2]).collect();
+    let term = |by: f64| {
+        let logit = |t: u32| vec![2.0 * wave(f64::from(t) - by).atanh(); HEADS];
+        let clip: Rows = (0..60).map(logit).collect();
+        let answers =
+            Answers { logits: tensor(std::slice::from_ref(&clip), &device), features: tensor(&[clip], &device) };
+        f64::from(changes(&answers, &labels, 5).unwrap().into_scalar::<f32>())
+    };
+    assert!(term(0.0) < 1e-3 && term(2.0) > 10.0 * term(0.0).max(1e-4) && term(4.0) > 2.0 * term(2.0));
+
+    let none = Terms { values: 0.0, bins: 0.0, features: 0.0, ..Terms::default() };
+    let mut distil = task(LagMode::None, Terms { changes: 0.5, ..none }, 0);
+    let (net, batch) = (pupil(&distil), batch(true));
+    let with = distil.loss(&net, &batch, At::default(), &mut Rng::new(1, 0)).unwrap();
+    assert_eq!(with.terms.iter().map(|t| t.0).collect::<Vec<_>>(), ["changes", "labels"]);
+    let without = task(LagMode::None, none, 0).loss(&net, &batch, At::default(), &mut Rng::new(1, 0)).unwrap();
+    near(with.total - without.total, 0.5 * with.terms[0].1);
+}
+
+#[test]
+fn labels_ahead_are_those_of_later_frames_of_the_same_clip() {
+    let labels: Vec<[f32; 2]> = (0..8).map(|i| [i as f32, 10.0 + i as f32]).collect();
+    let first = |by| method::ahead(&labels, 4, by).into_iter().map(|l| l[0]).collect::<Vec<f32>>();
+    assert_eq!(method::ahead(&labels, 4, 0), labels);
+    let said = first(3);
+    assert_eq!((said[0], said[4]), (3.0, 7.0));
+    assert!([1, 2, 3, 5, 6, 7].iter().all(|i| said[*i].is_nan()), "{said:?}");
+
+    let mut distil = task(LagMode::None, Terms { values: 0.0, bins: 0.0, features: 0.0, ..Terms::default() }, 0);
+    let (net, mut batch) = (pupil(&distil), batch(true));
+    let loss = |distil: &mut Distil, batch: &Batch| {
+        f64::from(distil.loss(&net, batch, At::default(), &mut Rng::new(1, 0)).unwrap().total.into_scalar::<f32>())
+    };
+    let now = loss(&mut distil, &batch);
+    distil.ahead = 2;
+    let later = loss(&mut distil, &batch);
+    assert_ne!(now, later);
+    batch.labels = method::ahead(&batch.labels, batch.frames, 2);
+    distil.ahead = 0;
+    assert_eq!(loss(&mut distil, &batch), later);
+}
+
 /// A narrow student of 20 pixels.
 fn spec() -> StudentSpec {
     let mut spec = StudentSpec::pico();
@@ -103,8 +177,12 @@ fn task(mode: LagMode, terms: Terms, most: usize) -> Distil {
     let device = Device::flex().autodiff();
     let model = FullSpec { size_px: 16, width: 1, hidden: 3, layers: 1 };
     let normalise = Normalise { mean: 0.5, std: 0.2 };
-    let config =
-        DistilConfig { terms, augment: false, lag: LagConfig { mode, most_s: 0.5 }, ..DistilConfig::default() };
+    let config = DistilConfig {
+        terms,
+        augment: false,
+        lag: LagConfig { mode, most_s: 0.5, ahead_s: 0.0 },
+        ..DistilConfig::default()
+    };
     Distil {
         recipe: config.recipe().unwrap(),
         config,
@@ -112,6 +190,8 @@ fn task(mode: LagMode, terms: Terms, most: usize) -> Distil {
         teacher: FullNet::new(&model, 1, &device).unwrap().valid(),
         reader: finetune::Predictor { size_px: 16, normalise, every: 1, by_bins: [None, None], device: Device::flex() },
         most,
+        ahead: 0,
+        changes: terms.changes_frames(12.5),
         device,
         mismatch: Vec::new(),
     }
@@ -188,6 +268,24 @@ fn a_frozen_trunk_keeps_its_weights_and_statistics_while_gru_and_head_learn() {
     assert_ne!(net.student.gru.w.val().into_data(), gru);
 }
 
+#[test]
+fn the_newest_tap_alone_answers_equal_crops_as_all_taps_do_and_a_change_at_once() {
+    let distil = task(LagMode::None, Terms::default(), 0);
+    let net = pupil(&distil).student;
+    let moved = net.clone().newest_tap();
+    let (ring, side) = (distil.spec.ring, distil.spec.size_px);
+    let device = Device::flex();
+    let crop = |of: f32| Tensor::<4>::ones([1, 1, side, side], &device) * of;
+    let rings = |newest: f32| Tensor::cat([vec![crop(0.3); ring - 1], vec![crop(newest)]].concat(), 1);
+    let features = |net: &StudentNet, x: Tensor<4>| net.valid().features(x).into_data();
+    features(&moved, rings(0.3)).assert_approx_eq::<f32>(&features(&net, rings(0.3)), Tolerance::absolute(1e-5));
+    let all_new = Tensor::cat(vec![crop(0.9); ring], 1);
+    features(&moved, rings(0.9)).assert_approx_eq::<f32>(&features(&moved, all_new.clone()), Tolerance::absolute(1e-5));
+    let (late, there) = (features(&net, rings(0.9)), features(&net, all_new));
+    assert!(late.iter::<f32>().zip(there.iter::<f32>()).any(|(a, b)| (a - b).abs() > 1e-2));
+    assert!(moved.convs[0].main.is_require_grad(), "training may move all taps again");
+}
+
 /// A lesson, and answers that say the same two frames later.
 fn late() -> (Answers, Lesson) {
     let device = Device::flex().autodiff();
@@ -243,7 +341,10 @@ fn settings_that_make_no_sense_are_refused_by_name() {
         (with(|c| c.loss = "9".into()), "clusters"),
         (with(|c| c.terms.values = -1.0), "terms"),
         (with(|c| c.terms.temperature = 0.0), "temperature"),
+        (with(|c| c.terms.changes = f64::NAN), "terms"),
+        (with(|c| c.terms.changes_s = 0.0), "changes_s"),
         (with(|c| c.lag.most_s = 9.0), "most_s"),
+        (with(|c| c.lag.ahead_s = -1.0), "ahead_s"),
         (with(|c| c.clips.every = 2), "--fps"),
         (with(|c| c.run.mixed_precision = true), "full model"),
     ] {

@@ -92,7 +92,7 @@ const LONGER: usize = 4;
 ///
 /// # Errors
 /// A damaged shard.
-pub fn much_longer(readers: &[Reader], split: Split, every: usize, trained: usize) -> Result<Option<String>> {
+fn much_longer(readers: &[Reader], split: Split, every: usize, trained: usize) -> Result<Option<String>> {
     let mut longest = 0;
     for reader in readers {
         longest = reader.metas(split)?.iter().map(|m| m.frames.div_ceil(every)).max().unwrap_or(0).max(longest);
@@ -104,6 +104,17 @@ pub fn much_longer(readers: &[Reader], split: Split, every: usize, trained: usiz
             split.name()
         )
     }))
+}
+
+/// Warns if recordings of the validation split are much longer than the clips of `trained` frames.
+///
+/// # Errors
+/// A damaged shard.
+pub fn warn_of_length(readers: &[Reader], every: usize, trained: usize) -> Result<()> {
+    if let Some(words) = much_longer(readers, Split::Valid, every, trained)? {
+        log::warn!("{words}");
+    }
+    Ok(())
 }
 
 /// Agreement of (arousal, valence) over all labelled frames of all recordings, concatenated.

@@ -6,7 +6,7 @@ mod predict;
 
 pub use crate::train::ablate::VideoResult;
 pub use config::FineTuneConfig;
-pub use judge::{CccJudge, agreement, judged_sets, much_longer, verdict};
+pub use judge::{CccJudge, agreement, judged_sets, verdict, warn_of_length};
 pub use predict::Predictor;
 
 use crate::error::{Error, Result};
@@ -136,9 +136,7 @@ pub fn finetune(
     let device = config.device.open(ranks.local_rank(), config.run.recompute)?;
     let readers = Reader::open_all(&paths.shards)?;
     let feed = ClipFeed::new(readers.clone(), &config.clips, config.run.batch, config.run.seed)?;
-    if let Some(words) = much_longer(&readers, Split::Valid, config.clips.every, feed.frames())? {
-        log::warn!("{words}");
-    }
+    warn_of_length(&readers, config.clips.every, feed.frames())?;
     let normalise = normalise(&readers)?;
     let recipe = config.recipe()?;
     let net = start(config, paths.start_from.as_deref(), &device)?;
