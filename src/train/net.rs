@@ -202,7 +202,7 @@ impl StudentNet {
     }
 
     /// With the stem reading the newest crop of the ring alone, by the sum of what its taps weighed: rings of equal crops are
-    /// answered as before. Taps that learned on such rings alone average the crops, and answers are half a ring late.
+    /// answered as before. Taps that learned on such rings alone average the crops, whose middle is two crops old.
     pub fn newest_tap(mut self) -> Self {
         if let Some(stem) = self.convs.first_mut() {
             *stem = stem.clone().newest_tap();

@@ -101,7 +101,7 @@ pub struct DistilConfig {
     /// is then read over without drifting, and which costs no backward pass through the convolutions.
     pub frozen_trunk: bool,
     /// Begin with the stem reading the newest crop alone, by the sum of what its taps weighed. For weights that learned on stills or
-    /// clips shorter than the ring: their taps average the ring, and answers come half a ring late.
+    /// clips shorter than the ring: their taps average the ring, whose middle is two crops old.
     pub newest_tap: bool,
     pub device: DeviceKind,
     pub clips: ClipConfig,
