@@ -54,6 +54,7 @@ mod tests {
                 "finetune" => config::read(&FineTuneConfig::default(), file, &[]).and_then(|c| c.validate()),
                 "distil" => config::read(&DistilConfig::default(), file, &[]).and_then(|c| c.validate()),
                 "quantize" => config::read(&QuantizeConfig::default(), file, &[]).and_then(|c| c.validate()),
+                "ablate" => config::read(&small_ablation().unwrap(), file, &[]).and_then(|c| c.distil.validate()),
                 other => panic!("{named} is of the command {other}"),
             };
             validated.unwrap_or_else(|e| panic!("{named}: {e}"));

@@ -34,6 +34,9 @@ pub(super) struct Args {
     /// Folder of a run of `finetune`, for distil.
     #[arg(long, value_name = "RUN", required_if_eq("analysis", "distil"))]
     teacher: Option<PathBuf>,
+    /// What every student of distil starts from, as `distil` takes it; from scratch if not given.
+    #[arg(long, value_name = "RUN|ONNX", requires = "teacher")]
+    start_from: Option<PathBuf>,
     /// Folder of the analyses.
     #[arg(long, required_unless_present = "print_config")]
     out: Option<PathBuf>,
@@ -78,7 +81,8 @@ impl Args {
             return print(&config::print(&settings)?);
         }
         let out = self.out.as_deref().ok_or_else(|| Error::usage("--out is needed"))?;
-        let paths = AblatePaths { teacher: self.teacher.clone(), ..self.paths(out, &settings, stop)? };
+        let (teacher, start_from) = (self.teacher.clone(), self.start_from.clone());
+        let paths = AblatePaths { teacher, start_from, ..self.paths(out, &settings, stop)? };
         let jobs = self.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         let analyses: &[Analysis] = match &self.analysis[..] {
             "pretext" => &[Analysis::Pretext],
@@ -115,6 +119,7 @@ impl Args {
             return Ok(AblatePaths {
                 shards,
                 teacher: None,
+                start_from: None,
                 out: out.into(),
                 data: name.clone(),
                 labels: self.labels.clone(),
@@ -123,7 +128,7 @@ impl Args {
         if let Some(shards) = &self.shards {
             let data = shards.file_name().map_or_else(|| shards.display().to_string(), |n| n.to_string_lossy().into());
             let (shards, labels) = (shards.clone(), self.labels.clone());
-            return Ok(AblatePaths { shards, teacher: None, out: out.into(), data, labels });
+            return Ok(AblatePaths { shards, teacher: None, start_from: None, out: out.into(), data, labels });
         }
         let corpus: CorpusConfig = recipes::small_corpus()?;
         let shards = out.join("corpus");
@@ -134,6 +139,7 @@ impl Args {
         Ok(AblatePaths {
             shards,
             teacher: None,
+            start_from: None,
             out: out.into(),
             data: format!("{} rendered people, split by person", corpus.subjects),
             labels: "the affect that moved the rendered faces; figures say how well a network reads the renderer, not people".into(),

@@ -12,16 +12,16 @@ use crate::train::shards::Reader;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Rows of the analysis: from labels alone, term by term, to all of `base` but changes, then its alignments in time, then no labels;
-/// changes, where `base` weighs them, beside labels alone and beside all.
+/// Rows of the analysis: from labels alone, term by term, to all of `base` but lateness, then its alignments in time, then no labels;
+/// lateness, where `base` weighs it, beside labels alone and beside all.
 pub(super) fn variants(base: &DistilConfig) -> Vec<(&'static str, DistilConfig)> {
     let of = |terms: Terms, mode: LagMode| {
         let mut config = base.clone();
         (config.terms, config.lag.mode) = (terms, mode);
         config
     };
-    let all = Terms { changes: 0.0, ..base.terms };
-    let changes = base.terms.changes;
+    let all = Terms { lateness: 0.0, ..base.terms };
+    let lateness = base.terms.lateness;
     let labels = Terms { values: 0.0, bins: 0.0, features: 0.0, ..all };
     let mut rows = vec![
         ("labels", of(labels, LagMode::None)),
@@ -32,9 +32,9 @@ pub(super) fn variants(base: &DistilConfig) -> Vec<(&'static str, DistilConfig)>
         ("all-learned-lag", of(all, LagMode::Learned)),
         ("teacher-alone", of(Terms { labels: 0.0, ..all }, LagMode::None)),
     ];
-    if changes > 0.0 {
-        rows.push(("labels-changes", of(Terms { changes, ..labels }, LagMode::None)));
-        rows.push(("all-changes", of(Terms { changes, ..all }, LagMode::None)));
+    if lateness > 0.0 {
+        rows.push(("labels-lateness", of(Terms { lateness, ..labels }, LagMode::None)));
+        rows.push(("all-lateness", of(Terms { lateness, ..all }, LagMode::None)));
     }
     rows
 }
@@ -73,15 +73,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn changes_are_a_row_where_they_are_weighed_and_count_in_no_other() {
+    fn lateness_is_a_row_where_it_is_weighed_and_counts_in_no_other() {
         let names = |base: &DistilConfig| variants(base).into_iter().map(|(n, _)| n).collect::<Vec<_>>();
         let plain = DistilConfig::default();
         assert_eq!(names(&plain).len(), 7);
-        let weighed = DistilConfig { terms: Terms { changes: 0.3, ..plain.terms }, ..plain.clone() };
+        let weighed = DistilConfig { terms: Terms { lateness: 1.0, ..plain.terms }, ..plain.clone() };
         assert_eq!(names(&weighed)[..7], names(&plain));
-        assert_eq!(names(&weighed)[7..], ["labels-changes", "all-changes"]);
+        assert_eq!(names(&weighed)[7..], ["labels-lateness", "all-lateness"]);
         for (name, config) in variants(&weighed) {
-            assert_eq!(config.terms.changes > 0.0, name.ends_with("changes"), "{name}");
+            assert_eq!(config.terms.lateness > 0.0, name.ends_with("lateness"), "{name}");
             config.validate().unwrap();
         }
     }

@@ -80,6 +80,8 @@ pub struct AblatePaths {
     pub shards: PathBuf,
     /// Folder of a run of `finetune`, for [`Analysis::Distil`].
     pub teacher: Option<PathBuf>,
+    /// What every student of [`Analysis::Distil`] starts from, as `distil` takes it; from scratch if not given.
+    pub start_from: Option<PathBuf>,
     /// Folder of all analyses; each has its table and plots in a folder of its own.
     pub out: PathBuf,
     /// What the data is and who labelled it, for the tables.
@@ -168,6 +170,14 @@ impl Work<'_> {
             Analysis::Loss => ("Losses of fine-tuning, from scratch", self.config.loss_subjects),
             Analysis::Distil => ("Terms of distillation", self.config.distil.clips.subjects),
         };
+        let mut stated = BTreeMap::from([
+            ("settings".into(), settings),
+            ("share of training subjects with labels".into(), subjects.to_string()),
+        ]);
+        if let Some(from) = self.paths.start_from.as_ref().filter(|_| self.analysis == Analysis::Distil) {
+            stated
+                .insert("SHA-256 of the weights that students start from".into(), crate::train::distil::digest(from)?);
+        }
         Ok(About {
             title: title.into(),
             split: format!("{} of {}{stills}", self.split.name(), self.paths.data),
@@ -175,10 +185,7 @@ impl Work<'_> {
             baseline: rows.first().cloned(),
             rows,
             seeds: self.config.seeds.clone(),
-            settings: BTreeMap::from([
-                ("settings".into(), settings),
-                ("share of training subjects with labels".into(), subjects.to_string()),
-            ]),
+            settings: stated,
         })
     }
 
@@ -201,8 +208,8 @@ impl Work<'_> {
         let teacher = self.paths.teacher.clone();
         let teacher = teacher.ok_or_else(|| Error::usage("the analysis of distillation needs a teacher"))?;
         let run = self.run_of(job);
-        let paths =
-            DistilPaths { teacher, shards: vec![self.paths.shards.clone()], run: run.clone(), start_from: None };
+        let start_from = self.paths.start_from.clone();
+        let paths = DistilPaths { teacher, shards: vec![self.paths.shards.clone()], run: run.clone(), start_from };
         crate::train::distil::distil(&config, &paths, true, &Alone, self.stop, false)?;
         let videos = distil::predictions(&run, &self.paths.shards, self.split)?;
         Ok(Cell { row: job.row.clone(), seed: job.seed, curve: curve(&run)?, videos })

@@ -28,14 +28,11 @@ pub struct LagConfig {
     pub mode: LagMode,
     /// Longest shift in seconds; no gate of `verify` lets more than 0.3 s pass.
     pub most_s: f64,
-    /// How far ahead of its frame the student is asked for the label, in seconds, for a causal network that averages noise away answers
-    /// late. It has not lowered a lag so far: docs/students.md.
-    pub ahead_s: f64,
 }
 
 impl Default for LagConfig {
     fn default() -> Self {
-        Self { mode: LagMode::default(), most_s: 0.2, ahead_s: 0.0 }
+        Self { mode: LagMode::default(), most_s: 0.2 }
     }
 }
 
@@ -64,24 +61,14 @@ pub struct Terms {
     /// 1 - cosine between the teacher's features and a learned projection of the student's (after Romero et al., FitNets,
     /// arXiv 1412.6550).
     pub features: f64,
-    /// 1 - CCC between the changes of the student's values over `changes_s` and those of the labels, mean of both dimensions, which
-    /// answers that follow late pay for. It has not lowered a lag so far: docs/students.md.
-    pub changes: f64,
-    /// In seconds; shorter than a clip.
-    pub changes_s: f64,
-}
-
-impl Terms {
-    /// Frames that changes are taken over at `fps`; 0 if they do not count.
-    pub fn changes_frames(&self, fps: f64) -> usize {
-        if self.changes > 0.0 { ((self.changes_s * fps).round() as usize).max(1) } else { 0 }
-    }
+    /// The square of how late the student's values follow the labels on average, in seconds squared, mean of both dimensions. A causal network
+    /// that averages noise away answers late, for its people differ by more than their faces move; this weighs the one against the other.
+    pub lateness: f64,
 }
 
 impl Default for Terms {
     fn default() -> Self {
-        let (changes, changes_s) = (0.0, 0.4);
-        Self { labels: 1.0, values: 0.5, bins: 0.25, temperature: 2.0, features: 0.5, changes, changes_s }
+        Self { labels: 1.0, values: 0.5, bins: 0.25, temperature: 2.0, features: 0.5, lateness: 0.0 }
     }
 }
 
@@ -132,24 +119,16 @@ impl DistilConfig {
     pub fn validate(&self) -> Result<()> {
         self.spec()?;
         self.recipe()?;
-        let Terms { labels, values, bins, temperature, features, changes, changes_s } = self.terms;
-        let weights = [labels, values, bins, features, changes];
+        let Terms { labels, values, bins, temperature, features, lateness } = self.terms;
+        let weights = [labels, values, bins, features, lateness];
         if weights.iter().any(|w| !(w.is_finite() && *w >= 0.0)) || weights.iter().all(|w| *w == 0.0) {
             return Err(Error::usage("terms are weights from 0, at least one of them above it"));
         }
         if !(0.1..=100.0).contains(&temperature) {
             return Err(Error::usage(format!("terms.temperature is {temperature}, expected 0.1 to 100")));
         }
-        if !(changes_s > 0.0 && changes_s <= 10.0) {
-            return Err(Error::usage(format!(
-                "terms.changes_s is {changes_s}, expected above 0 and at most 10 seconds"
-            )));
-        }
         if !(0.0..=2.0).contains(&self.lag.most_s) {
             return Err(Error::usage(format!("lag.most_s is {}, expected 0 to 2 seconds", self.lag.most_s)));
-        }
-        if !(0.0..=2.0).contains(&self.lag.ahead_s) {
-            return Err(Error::usage(format!("lag.ahead_s is {}, expected 0 to 2 seconds", self.lag.ahead_s)));
         }
         if self.clips.every != 1 {
             return Err(Error::usage("clips.every must be 1: the student is to see what it will see when it runs")

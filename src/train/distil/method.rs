@@ -5,7 +5,7 @@ use super::net::{Answers, Pupil};
 use super::terms::{self, Lesson, Pairs};
 use crate::error::{Error, Result};
 use crate::render::Rng;
-use crate::spec::{CropRule, StudentSpec};
+use crate::spec::{CropRule, Head, StudentSpec};
 use crate::train::data::augment::Augment;
 use crate::train::finetune::Predictor;
 use crate::train::full::{Backbone, FullNet};
@@ -14,19 +14,27 @@ use crate::train::quantize::float::real;
 use crate::train::rings::rings;
 use crate::train::run::{At, Batch, Loss, Method};
 use burn::tensor::{Device, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
 use std::path::Path;
-
-/// The label of each frame `by` frames on, clips of `frames` frames one after another; none where the clip has ended.
-pub(super) fn ahead(labels: &[[f32; 2]], frames: usize, by: usize) -> Vec<[f32; 2]> {
-    let on = |i: usize| if i % frames + by < frames { labels[i + by] } else { [f32::NAN; 2] };
-    (0..labels.len()).map(on).collect()
-}
 
 /// Share of an older step's mismatch that is kept at each new one when the shift is searched.
 const MEMORY: f64 = 0.98;
 
-/// Where the mismatch of every shift is kept.
-const SHIFTS: &str = "shifts.json";
+/// Share of the older steps' lateness in its running mean at each new one.
+const STEADY: f64 = 0.9;
+
+/// Where [`Running`] is kept.
+const RUNNING: &str = "running.json";
+
+/// Running means over steps, which go with a checkpoint.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Running {
+    /// Mismatch of every shift; empty before the first step, and where there is but one shift.
+    pub mismatch: Vec<f64>,
+    /// Seconds by which arousal and valence are late, where a step has told.
+    pub late: [Option<f64>; 2],
+}
 
 /// What a student of `spec` sees of `batch` in training, in real units: `clips * frames x ring x size x size`.
 pub(super) fn views(
@@ -52,14 +60,11 @@ pub struct Distil {
     pub reader: Predictor,
     /// Frames of the longest shift.
     pub most: usize,
-    /// Frames by which labels are asked for ahead.
-    pub ahead: usize,
-    /// As [`super::config::Terms::changes_frames`].
-    pub changes: usize,
+    /// Frames a second of the clips.
+    pub fps: f64,
     /// With gradients.
     pub device: Device,
-    /// Running mismatch of every shift; empty before the first step, and where there is but one shift.
-    pub mismatch: Vec<f64>,
+    pub running: Running,
 }
 
 impl Distil {
@@ -81,20 +86,35 @@ impl Distil {
         }
     }
 
-    /// The weighted loss against labels and their changes, if there are any.
-    fn labels(&self, answers: &Answers, batch: &Batch, loss: &mut Sum) -> Result<()> {
-        let weight = self.config.terms.labels;
-        let labels = ahead(&batch.labels, batch.frames, self.ahead);
-        if self.changes > 0
-            && let Some(term) = terms::changes(answers, &labels, self.changes)
+    /// The square of the lateness, mean of the dimensions that tell it, by its running mean `m`: `m (2 late - m)`, whose gradient is that
+    /// of the square where lateness is its mean. A batch has few clips; the square of its own lateness is mostly chance, which it
+    /// would be cheapest to lower by answers that move less.
+    fn lateness(&mut self, answers: &Answers, labels: &[[f32; 2]]) -> Option<Tensor<1>> {
+        let mut squares = Vec::new();
+        for (head, kept) in Head::ALL.into_iter().zip(&mut self.running.late) {
+            let Some(late) = terms::lateness(answers, labels, self.fps, head) else { continue };
+            let now = f64::from(late.clone().into_scalar::<f32>());
+            let mean = kept.map_or(now, |m| STEADY * m + (1.0 - STEADY) * now);
+            *kept = Some(mean);
+            squares.push((late * 2.0 - mean) * mean);
+        }
+        let n = squares.len() as f64;
+        squares.into_iter().reduce(|a, b| a + b).map(|sum| sum / n)
+    }
+
+    /// The weighted loss against labels and how late the answers follow them, if there are any.
+    fn labels(&mut self, answers: &Answers, batch: &Batch, loss: &mut Sum) -> Result<()> {
+        let (weight, lateness, labels) = (self.config.terms.labels, self.config.terms.lateness, &batch.labels);
+        if lateness > 0.0
+            && let Some(term) = self.lateness(answers, labels)
         {
-            loss.add("changes", self.config.terms.changes, term);
+            loss.add("lateness", lateness, term);
         }
         if weight == 0.0 || labels.iter().flatten().all(|v| v.is_nan()) {
             return Ok(());
         }
         let bins = [Bins::Equal, Bins::Equal];
-        let losses = self.recipe.loss_of_clips(answers.logits.clone(), &labels, &bins)?;
+        let losses = self.recipe.loss_of_clips(answers.logits.clone(), labels, &bins)?;
         loss.add("labels", weight, losses.total);
         Ok(())
     }
@@ -146,10 +166,14 @@ impl Distil {
         }
         if self.most > 0 {
             let now: Vec<f64> = told.iter().map(Sum::value).collect();
-            if self.mismatch.is_empty() {
-                self.mismatch.clone_from(&now);
+            if self.running.mismatch.is_empty() {
+                self.running.mismatch.clone_from(&now);
             }
-            self.mismatch.iter_mut().zip(now).for_each(|(kept, new)| *kept = MEMORY * *kept + (1.0 - MEMORY) * new);
+            self.running
+                .mismatch
+                .iter_mut()
+                .zip(now)
+                .for_each(|(kept, new)| *kept = MEMORY * *kept + (1.0 - MEMORY) * new);
         }
         let best = self.shift();
         loss.figures.push(("lag_frames", best as f64));
@@ -161,8 +185,9 @@ impl Distil {
 
     /// The shift that has matched best so far; of equals the shortest.
     pub fn shift(&self) -> usize {
-        let least = |best: usize, k: usize| if self.mismatch[k] < self.mismatch[best] { k } else { best };
-        (1..self.mismatch.len()).fold(0, least)
+        let least =
+            |best: usize, k: usize| if self.running.mismatch[k] < self.running.mismatch[best] { k } else { best };
+        (1..self.running.mismatch.len()).fold(0, least)
     }
 }
 
@@ -249,21 +274,20 @@ impl Method for Distil {
     fn after_step(&mut self, _net: &Pupil, _at: At) {}
 
     fn save(&self, folder: &Path) -> Result<()> {
-        let text = serde_json::to_vec(&self.mismatch).map_err(|e| Error::io("cannot keep the shifts").caused_by(e))?;
-        Ok(std::fs::write(folder.join(SHIFTS), text)?)
+        let text = serde_json::to_vec(&self.running).map_err(|e| Error::io("cannot be kept").caused_by(e))?;
+        Ok(std::fs::write(folder.join(RUNNING), text)?)
     }
 
     fn load(&mut self, folder: &Path) -> Result<()> {
-        let path = folder.join(SHIFTS);
+        let path = folder.join(RUNNING);
         let text = std::fs::read(&path).map_err(|e| Error::input("cannot be read").at(path.display()).caused_by(e))?;
-        let kept: Vec<f64> =
+        let kept: Running =
             serde_json::from_slice(&text).map_err(|e| Error::input("is malformed").at(path.display()).caused_by(e))?;
-        if !(kept.is_empty() || kept.len() == self.most + 1) {
-            return Err(
-                Error::input(format!("holds {} shifts, expected {}", kept.len(), self.most + 1)).at(path.display())
-            );
+        let shifts = kept.mismatch.len();
+        if !(shifts == 0 || shifts == self.most + 1) {
+            return Err(Error::input(format!("holds {shifts} shifts, expected {}", self.most + 1)).at(path.display()));
         }
-        self.mismatch = kept;
+        self.running = kept;
         Ok(())
     }
 

@@ -10,9 +10,9 @@ mod net;
 mod terms;
 
 pub use config::{DistilConfig, LagConfig, LagMode, Terms};
-pub use method::Distil;
+pub use method::{Distil, Running};
 pub use net::{Answers, Pupil};
-pub use terms::{Lesson, Pairs, bins, changes, features, values};
+pub use terms::{Lesson, Pairs, bins, features, lateness, values};
 
 use crate::error::{Error, Result};
 use crate::model::{Student, onnx};
@@ -33,6 +33,9 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
+
+/// Fewest frames of a clip whose slopes differ: two of them.
+const SLOPES: usize = 4;
 
 /// What distillation reads and writes.
 #[derive(Debug, Clone)]
@@ -111,11 +114,11 @@ pub fn distil(
         let what = format!("clips of {} frames, with answers up to {most} frames late", feed.frames());
         return Err(Error::usage(what).remedy("raise clips.seconds, or lower lag.most_s"));
     }
-    let changes = config.terms.changes_frames(feed.fps());
-    let ahead = (config.lag.ahead_s * feed.fps()).round() as usize;
-    if feed.frames() <= changes + ahead {
-        let what = format!("clips of {} frames, with changes over {changes}, {ahead} frames ahead", feed.frames());
-        return Err(Error::usage(what).remedy("raise clips.seconds, or lower terms.changes_s or lag.ahead_s"));
+    if config.terms.lateness > 0.0 && feed.frames() < SLOPES {
+        let what = format!("clips of {} frames tell no lateness", feed.frames());
+        return Err(
+            Error::usage(what).remedy(format!("raise clips.seconds to {SLOPES} frames, or set terms.lateness=0"))
+        );
     }
     let features = taught.config.model.features();
     let kept = Kept {
@@ -123,10 +126,11 @@ pub fn distil(
         teacher: checkpoint::digest(&paths.teacher.join(BEST))?,
         taught: features,
         most,
-        started_from: paths.start_from.as_ref().map(|from| checkpoint::digest(&weights(from))).transpose()?,
+        started_from: paths.start_from.as_ref().map(|from| digest(from)).transpose()?,
     };
     let mut net = Pupil::new(&spec, features, most, config.run.seed, &device);
-    if let Some(from) = paths.start_from.as_ref().filter(|_| !resume) {
+    // A checkpoint, if there is one to resume, replaces it.
+    if let Some(from) = &paths.start_from {
         net = taken_over(net, &kept, from, &feed, &device)?;
         if config.newest_tap {
             net.student = net.student.newest_tap();
@@ -140,10 +144,9 @@ pub fn distil(
         teacher,
         reader,
         most,
-        ahead,
-        changes,
+        fps: feed.fps(),
         device,
-        mismatch: Vec::new(),
+        running: Running::default(),
     };
     let training = Training {
         config: &config.run,
@@ -157,6 +160,14 @@ pub fn distil(
         show,
     };
     training.train(net, resume)
+}
+
+/// SHA-256 of the weights of a run, or of the file itself.
+///
+/// # Errors
+/// If they cannot be read.
+pub fn digest(from: &Path) -> Result<String> {
+    checkpoint::digest(&weights(from))
 }
 
 /// The file of weights of a run, or the file itself.

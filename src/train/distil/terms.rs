@@ -71,33 +71,56 @@ pub fn values(answers: &Answers, lesson: &Lesson, pairs: &Pairs) -> Tensor<1> {
     (a + v) * 0.5
 }
 
-/// `1 - CCC` between the change of the answers over `frames` frames and that of the labels, the mean of both dimensions; 0 to 2. An
-/// answer that follows late changes when the labels no longer do: on slow affect, whose values differ little from those a moment
-/// ago, this is what tells. Pairs of frames with a label missing on either side are left out; `None` if fewer than two are left.
-pub fn changes(answers: &Answers, labels: &[[f32; 2]], frames: usize) -> Option<Tensor<1>> {
-    let [clips, length, _] = answers.logits.dims();
-    let (mut now, mut before, mut moved) = (Vec::new(), Vec::new(), [Vec::new(), Vec::new()]);
-    for clip in 0..clips {
-        for t in frames..length {
-            let (n, b) = (clip * length + t, clip * length + t - frames);
-            let by = [0, 1].map(|d| labels[n][d] - labels[b][d]);
-            if by.iter().all(|v| v.is_finite()) {
-                now.push(n as i32);
-                before.push(b as i32);
-                by.into_iter().zip(&mut moved).for_each(|(v, all)| all.push(v));
-            }
+/// Least mean square of a label's slope, per second, that tells how late answers to it are.
+const LEAST_SLOPE: f64 = 1e-4;
+
+/// Least gain by which answers follow labels within clips that lateness is taken for what it is; below it, it is of this gain.
+const LEAST_GAIN: f64 = 0.2;
+
+/// Seconds by which the answers of this dimension are late, negative if they are early. Answers of gain `g` that come `late` seconds
+/// late are `g * (label - late * slope)` where the label rises by `slope` a second; `g` and `late` are what fits the answers best,
+/// in the sense of least squares with a constant for each clip. Lateness says nothing of bias and gain, which other terms are
+/// about. Frames without a label on either side or their own are left out; `None` where the label does not move.
+pub fn lateness(answers: &Answers, labels: &[[f32; 2]], fps: f64, head: Head) -> Option<Tensor<1>> {
+    let [clips, frames, width] = answers.logits.dims();
+    let device = answers.logits.device();
+    let label: Vec<f64> = labels.iter().map(|l| f64::from(l[head as usize])).collect();
+    let values = value(&answers.logits.clone().reshape([clips * frames, width]), head);
+    let [gain, drop] = shares(&label, frames, fps)?.map(|shares| {
+        let shares: Vec<f32> = shares.into_iter().map(|s| s as f32).collect();
+        (values.clone() * Tensor::from_data(shares.as_slice(), &device)).sum()
+    });
+    Some(drop / gain.clamp_min(LEAST_GAIN))
+}
+
+/// What an answer of 1 in each frame gives to the gain, and to the gain times the lateness in seconds, of all answers: the solution of
+/// the normal equations, of labels and slopes less the means of their clip.
+fn shares(label: &[f64], frames: usize, fps: f64) -> Option<[Vec<f64>; 2]> {
+    let (mut level, mut slope) = (vec![0.0; label.len()], vec![0.0; label.len()]);
+    let (mut ll, mut ls, mut ss, mut counted) = (0.0, 0.0, 0.0, 0);
+    for (clip, label) in label.chunks_exact(frames).enumerate() {
+        let used: Vec<(usize, f64, f64)> = (1..frames.saturating_sub(1))
+            .map(|t| (clip * frames + t, label[t], (label[t + 1] - label[t - 1]) * fps / 2.0))
+            .filter(|(_, label, slope)| label.is_finite() && slope.is_finite())
+            .collect();
+        let mean = |of: fn(&(usize, f64, f64)) -> f64| used.iter().map(of).sum::<f64>() / used.len() as f64;
+        let (mean_label, mean_slope) = (mean(|u| u.1), mean(|u| u.2));
+        for (at, l, s) in &used {
+            (level[*at], slope[*at]) = (l - mean_label, s - mean_slope);
+            ll += level[*at] * level[*at];
+            ls += level[*at] * slope[*at];
+            ss += slope[*at] * slope[*at];
         }
+        counted += used.len();
     }
-    if now.len() < 2 {
+    let determinant = ll * ss - ls * ls;
+    if ss <= LEAST_SLOPE * counted as f64 || determinant <= 1e-9 * ll * ss {
         return None;
     }
-    let device = answers.logits.device();
-    let at = |chosen: &[i32]| rows(&answers.logits, &Tensor::from_data(chosen, &device));
-    let (now, before) = (at(&now), at(&before));
-    let one = |head: Head, moved: &[f32]| {
-        ccc_loss(value(&now, head) - value(&before, head), Tensor::from_data(moved, &device))
+    let solve = |by_level: f64, by_slope: f64| {
+        level.iter().zip(&slope).map(|(l, s)| (by_level * l + by_slope * s) / determinant).collect()
     };
-    Some((one(Head::Arousal, &moved[0]) + one(Head::Valence, &moved[1])) * 0.5)
+    Some([solve(ss, -ls), solve(ls, -ll)])
 }
 
 /// `T^2 KL(teacher || student)` in nats of the bins at temperature `T`, the mean over frames and both dimensions.

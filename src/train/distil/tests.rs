@@ -91,76 +91,91 @@ fn terms_equal_the_f64_oracle_at_every_shift_and_leave_out_what_shows_no_face() 
 }
 
 #[test]
-fn changes_equal_the_f64_oracle_and_leave_out_pairs_without_labels() {
+fn lateness_fits_answers_by_labels_and_slopes_a_constant_for_each_clip() {
     let device = Device::flex();
     let mut rng = Rng::new(6, 0);
-    let (clips, frames, over) = (3, 7, 2);
+    let (clips, frames, fps) = (3, 9, 12.5);
     let logits = drawn(&mut rng, clips, frames, HEADS);
     let answers = Answers { logits: tensor(&logits, &device), features: tensor(&logits, &device) };
     let mut labels: Vec<[f32; 2]> = (0..clips * frames).map(|_| [rng.range(-0.9, 0.9), rng.range(-0.9, 0.9)]).collect();
-    labels[8][1] = f32::NAN;
-    let tanh = |c: usize, t: usize, head: Head| (0.5 * logits[c][t][head.value()]).tanh();
-    let mut sum = 0.0;
+    labels[11][1] = f32::NAN;
     for (d, head) in Head::ALL.into_iter().enumerate() {
-        let mut pairs = Vec::new();
-        for (c, t) in (0..clips).flat_map(|c| (over..frames).map(move |t| (c, t))) {
-            let (now, before) = (c * frames + t, c * frames + t - over);
-            if now != 8 && before != 8 {
-                pairs.push((tanh(c, t, head) - tanh(c, t - over, head), f64::from(labels[now][d] - labels[before][d])));
+        // Normal equations of `answer = constant of the clip + gain * label - gain * late * slope`, by Gauss.
+        let mut m = [[0.0f64; 6]; 5];
+        for (c, t) in (0..clips).flat_map(|c| (1..frames - 1).map(move |t| (c, t))) {
+            let at = |t: usize| f64::from(labels[c * frames + t][d]);
+            let (own, slope) = (at(t), (at(t + 1) - at(t - 1)) * fps / 2.0);
+            if !(own.is_finite() && slope.is_finite()) {
+                continue;
+            }
+            let answer = (0.5 * logits[c][t][head.value()]).tanh();
+            let mut row = [0.0; 5];
+            (row[c], row[3], row[4]) = (1.0, own, -slope);
+            for i in 0..5 {
+                (0..5).for_each(|j| m[i][j] += row[i] * row[j]);
+                m[i][5] += row[i] * answer;
             }
         }
-        assert_eq!(pairs.len(), clips * (frames - over) - 1, "frame 1 of its clip is in one pair alone");
-        sum += 1.0 - ccc(&pairs);
+        for k in 0..5 {
+            for i in (0..5).filter(|i| *i != k) {
+                let f = m[i][k] / m[k][k];
+                (k..6).for_each(|j| m[i][j] -= f * m[k][j]);
+            }
+        }
+        let late = m[4][5] / m[4][4] / (m[3][5] / m[3][3]).max(0.2);
+        near(lateness(&answers, &labels, fps, head).unwrap(), late);
+        assert!(lateness(&answers, &[[f32::NAN; 2]; 27], fps, head).is_none(), "no labels");
     }
-    near(changes(&answers, &labels, over).unwrap(), 0.5 * sum);
-    assert!(changes(&answers, &[[f32::NAN; 2]; 21], over).is_none());
+    let still: Vec<[f32; 2]> = (0..27).map(|i| [i as f32 / 27.0, 0.3]).collect();
+    for head in Head::ALL {
+        assert!(lateness(&answers, &still, fps, head).is_none(), "labels that rise alike everywhere tell no lateness");
+    }
 }
 
 #[test]
-fn changes_tell_answers_that_follow_late_from_those_in_time_and_count_where_they_are_weighed() {
+fn lateness_tells_seconds_whatever_gain_and_the_bias_of_a_clip_and_counts_where_it_is_weighed() {
     let device = Device::flex();
-    // A slow wave in both dimensions, and answers that say it `by` frames later, at the height of the labels.
-    let wave = |t: f64| 0.6 * (t * 0.12).sin();
-    let labels: Vec<[f32; 2]> = (0..60).map(|t| [wave(f64::from(t)) as f32; 2]).collect();
-    let term = |by: f64| {
-        let logit = |t: u32| vec![2.0 * wave(f64::from(t) - by).atanh(); HEADS];
-        let clip: Rows = (0..60).map(logit).collect();
-        let answers =
-            Answers { logits: tensor(std::slice::from_ref(&clip), &device), features: tensor(&[clip], &device) };
-        f64::from(changes(&answers, &labels, 5).unwrap().into_scalar::<f32>())
+    // Slow waves, and answers that say them at `gain` and `by` seconds later, each clip with a bias of its own.
+    let fps = 12.5;
+    let wave = |c: usize, t: f64| 0.4 * (t * (1.0 + 0.2 * c as f64) + c as f64).sin();
+    let labels: Vec<[f32; 2]> = (0..180).map(|i| [wave(i / 60, f64::from(i as u32 % 60) / fps) as f32; 2]).collect();
+    let late = |by: f64, gain: f64| {
+        let logit = |c: usize, t: u32| 2.0 * (gain * wave(c, f64::from(t) / fps - by) + 0.1 * c as f64).atanh();
+        let all: Vec<Rows> = (0..3).map(|c| (0..60).map(|t| vec![logit(c, t); HEADS]).collect()).collect();
+        let answers = Answers { logits: tensor(&all, &device), features: tensor(&all, &device) };
+        Head::ALL.map(|head| f64::from(lateness(&answers, &labels, fps, head).unwrap().into_scalar::<f32>()))
     };
-    assert!(term(0.0) < 1e-3 && term(2.0) > 10.0 * term(0.0).max(1e-4) && term(4.0) > 2.0 * term(2.0));
+    for (by, gain) in [(0.0, 1.0), (0.08, 1.0), (0.24, 1.0), (0.24, 0.5), (-0.16, 1.2)] {
+        for found in late(by, gain) {
+            assert!((found - by).abs() < 0.05 * by.abs() + 1e-3, "{by} at {gain}: {found}");
+        }
+    }
 
     let none = Terms { values: 0.0, bins: 0.0, features: 0.0, ..Terms::default() };
-    let mut distil = task(LagMode::None, Terms { changes: 0.5, ..none }, 0);
+    let mut distil = task(LagMode::None, Terms { lateness: 0.5, ..none }, 0);
     let (net, batch) = (pupil(&distil), batch(true));
     let with = distil.loss(&net, &batch, At::default(), &mut Rng::new(1, 0)).unwrap();
-    assert_eq!(with.terms.iter().map(|t| t.0).collect::<Vec<_>>(), ["changes", "labels"]);
+    assert_eq!(with.terms.iter().map(|t| t.0).collect::<Vec<_>>(), ["lateness", "labels"]);
     let without = task(LagMode::None, none, 0).loss(&net, &batch, At::default(), &mut Rng::new(1, 0)).unwrap();
-    near(with.total - without.total, 0.5 * with.terms[0].1);
-}
+    near(with.total.clone() - without.total, 0.5 * with.terms[0].1);
 
-#[test]
-fn labels_ahead_are_those_of_later_frames_of_the_same_clip() {
-    let labels: Vec<[f32; 2]> = (0..8).map(|i| [i as f32, 10.0 + i as f32]).collect();
-    let first = |by| method::ahead(&labels, 4, by).into_iter().map(|l| l[0]).collect::<Vec<f32>>();
-    assert_eq!(method::ahead(&labels, 4, 0), labels);
-    let said = first(3);
-    assert_eq!((said[0], said[4]), (3.0, 7.0));
-    assert!([1, 2, 3, 5, 6, 7].iter().all(|i| said[*i].is_nan()), "{said:?}");
-
-    let mut distil = task(LagMode::None, Terms { values: 0.0, bins: 0.0, features: 0.0, ..Terms::default() }, 0);
-    let (net, mut batch) = (pupil(&distil), batch(true));
-    let loss = |distil: &mut Distil, batch: &Batch| {
-        f64::from(distil.loss(&net, batch, At::default(), &mut Rng::new(1, 0)).unwrap().total.into_scalar::<f32>())
-    };
-    let now = loss(&mut distil, &batch);
-    distil.ahead = 2;
-    let later = loss(&mut distil, &batch);
-    assert_ne!(now, later);
-    batch.labels = method::ahead(&batch.labels, batch.frames, 2);
-    distil.ahead = 0;
-    assert_eq!(loss(&mut distil, &batch), later);
+    // The first step's mean is its own lateness; the next step's is drawn towards it, and the term is the square's tangent there.
+    let first = distil.running.late.map(Option::unwrap);
+    near(Tensor::from_data([with.terms[0].1 as f32], &device), 0.5 * first.iter().map(|l| l * l).sum::<f64>());
+    distil.running.late = [Some(0.5), Some(-0.25)];
+    let next = distil.loss(&net, &batch, At::default(), &mut Rng::new(1, 0)).unwrap();
+    let mut want = 0.0;
+    for (i, old) in [0.5, -0.25].into_iter().enumerate() {
+        let mean = 0.9 * old + 0.1 * first[i];
+        assert!((distil.running.late[i].unwrap() - mean).abs() < 1e-6);
+        want += 0.5 * mean * (2.0 * first[i] - mean);
+    }
+    near(Tensor::from_data([next.terms[0].1 as f32], &device), want);
+    let dir = tempfile::tempdir().unwrap();
+    distil.save(dir.path()).unwrap();
+    let mut resumed = task(LagMode::None, none, 0);
+    resumed.load(dir.path()).unwrap();
+    assert_eq!(resumed.running, distil.running);
 }
 
 /// A narrow student of 20 pixels.
@@ -177,12 +192,8 @@ fn task(mode: LagMode, terms: Terms, most: usize) -> Distil {
     let device = Device::flex().autodiff();
     let model = FullSpec { size_px: 16, width: 1, hidden: 3, layers: 1 };
     let normalise = Normalise { mean: 0.5, std: 0.2 };
-    let config = DistilConfig {
-        terms,
-        augment: false,
-        lag: LagConfig { mode, most_s: 0.5, ahead_s: 0.0 },
-        ..DistilConfig::default()
-    };
+    let config =
+        DistilConfig { terms, augment: false, lag: LagConfig { mode, most_s: 0.5 }, ..DistilConfig::default() };
     Distil {
         recipe: config.recipe().unwrap(),
         config,
@@ -190,10 +201,9 @@ fn task(mode: LagMode, terms: Terms, most: usize) -> Distil {
         teacher: FullNet::new(&model, 1, &device).unwrap().valid(),
         reader: finetune::Predictor { size_px: 16, normalise, every: 1, by_bins: [None, None], device: Device::flex() },
         most,
-        ahead: 0,
-        changes: terms.changes_frames(12.5),
+        fps: 12.5,
         device,
-        mismatch: Vec::new(),
+        running: Running::default(),
     }
 }
 
@@ -302,14 +312,14 @@ fn a_searched_shift_is_the_one_by_which_the_answers_are_late() {
     let mut distil = task(LagMode::Searched, Terms { features: 0.0, ..Terms::default() }, 3);
     let net = pupil(&distil);
     let loss = distil.teach(&net, &answers, &lesson).unwrap();
-    assert_eq!((distil.shift(), distil.mismatch.len()), (2, 4));
+    assert_eq!((distil.shift(), distil.running.mismatch.len()), (2, 4));
     assert_eq!(loss.terms[0], ("lag_frames", 2.0));
     assert!(loss.terms[1..].iter().all(|(_, v)| v.abs() < 1e-5), "{:?}", loss.terms);
     let dir = tempfile::tempdir().unwrap();
     distil.save(dir.path()).unwrap();
     let mut again = task(LagMode::Searched, Terms::default(), 3);
     again.load(dir.path()).unwrap();
-    assert_eq!(again.mismatch, distil.mismatch);
+    assert_eq!(again.running.mismatch, distil.running.mismatch);
     assert!(task(LagMode::Searched, Terms::default(), 1).load(dir.path()).is_err());
 }
 
@@ -341,10 +351,8 @@ fn settings_that_make_no_sense_are_refused_by_name() {
         (with(|c| c.loss = "9".into()), "clusters"),
         (with(|c| c.terms.values = -1.0), "terms"),
         (with(|c| c.terms.temperature = 0.0), "temperature"),
-        (with(|c| c.terms.changes = f64::NAN), "terms"),
-        (with(|c| c.terms.changes_s = 0.0), "changes_s"),
+        (with(|c| c.terms.lateness = f64::NAN), "terms"),
         (with(|c| c.lag.most_s = 9.0), "most_s"),
-        (with(|c| c.lag.ahead_s = -1.0), "ahead_s"),
         (with(|c| c.clips.every = 2), "--fps"),
         (with(|c| c.run.mixed_precision = true), "full model"),
     ] {
