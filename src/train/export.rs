@@ -142,8 +142,12 @@ fn row(text: &mut String, name: &str, m: &SplitMetrics) {
 /// How the network was trained, where the record knows.
 fn training(done: &Quantized) -> String {
     let calibration = &done.calibration;
-    let temperatures =
-        format!("({:.3} arousal, {:.3} valence)", calibration.arousal_temperature, calibration.valence_temperature);
+    let temperatures = format!(
+        "({:.3} arousal, {:.3} valence){}",
+        calibration.arousal_temperature,
+        calibration.valence_temperature,
+        centred(done)
+    );
     if let Some(DistilOrigin { kept, epoch }) = &done.origin.distil {
         let (config, terms) = (&kept.config, &kept.config.terms);
         let before = kept.started_from.as_ref().map_or(String::new(), |from| {
@@ -187,6 +191,16 @@ fn training(done: &Quantized) -> String {
         fit.epoch,
         100.0 * fit.config.held_out
     )
+}
+
+/// What was added to the values, if anything.
+fn centred(done: &Quantized) -> String {
+    match done.offsets {
+        [0.0, 0.0] => String::new(),
+        [arousal, valence] => format!(
+            ", and {arousal:+.4} and {valence:+.4} added to the logits of arousal and valence, which makes their mean error there nought, the mean of the sets"
+        ),
+    }
 }
 
 /// Where the pictures of FER+ come from, for a student that learnt from them.

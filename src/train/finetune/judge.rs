@@ -87,21 +87,20 @@ pub fn judged_sets(readers: Vec<Reader>, split: Split, every: usize) -> Result<V
 /// How many times longer than a clip of training a recording may be before that is worth a word.
 const LONGER: usize = 4;
 
-/// What to say if recordings of `split` are much longer than the clips of `trained` frames that a network learns on: a GRU that
+/// What to say if recordings of the validation split are much longer than the clips of `trained` frames that a network learns on: a GRU that
 /// never ran so long drifts, and the figures show it as bias.
 ///
 /// # Errors
 /// A damaged shard.
-fn much_longer(readers: &[Reader], split: Split, every: usize, trained: usize) -> Result<Option<String>> {
+fn much_longer(readers: &[Reader], every: usize, trained: usize) -> Result<Option<String>> {
     let mut longest = 0;
     for reader in readers {
-        longest = reader.metas(split)?.iter().map(|m| m.frames.div_ceil(every)).max().unwrap_or(0).max(longest);
+        longest = reader.metas(Split::Valid)?.iter().map(|m| m.frames.div_ceil(every)).max().unwrap_or(0).max(longest);
     }
     Ok((longest > LONGER * trained).then(|| {
         format!(
-            "recordings of the {} split have up to {longest} frames, clips of the training {trained}: a GRU that never ran so long \
-             drifts; raise clips.seconds, if only in a last step",
-            split.name()
+            "recordings of the validation split have up to {longest} frames, clips of the training {trained}: a GRU that never ran so long \
+             drifts; raise clips.seconds, if only in a last step"
         )
     }))
 }
@@ -111,7 +110,7 @@ fn much_longer(readers: &[Reader], split: Split, every: usize, trained: usize) -
 /// # Errors
 /// A damaged shard.
 pub fn warn_of_length(readers: &[Reader], every: usize, trained: usize) -> Result<()> {
-    if let Some(words) = much_longer(readers, Split::Valid, every, trained)? {
+    if let Some(words) = much_longer(readers, every, trained)? {
         log::warn!("{words}");
     }
     Ok(())
@@ -202,7 +201,7 @@ mod tests {
         assert_eq!(both.1[9], "valid_ccc_valence (stills, stills as clips of 8 frames by camera motion)");
         assert_eq!(both.0, 0.5 * (moving.0 + stills.0));
         assert_ne!(moving.0, stills.0);
-        let say = |trained, every| much_longer(&all, Split::Valid, every, trained).unwrap();
+        let say = |trained, every| much_longer(&all, every, trained).unwrap();
         let words = say(2, 1).unwrap();
         assert!(words.contains("up to 12 frames, clips of the training 2"), "{words}");
         assert_eq!((say(3, 1), say(2, 2)), (None, None));

@@ -271,7 +271,40 @@ impl Judged {
     /// # Errors
     /// Data that cannot be read or has no labels; a student that no engine runs.
     pub fn of(student: &Student, data: &Data) -> Result<Self> {
+        Self::concat(&[Self::read(&Predictor::new(student)?, data)?]).labelled(data)
+    }
+
+    /// The same of each set that `data` is of, those without labels left out.
+    ///
+    /// # Errors
+    /// As [`Judged::of`].
+    pub fn of_each(student: &Student, data: &Data) -> Result<Vec<Self>> {
         let predictor = Predictor::new(student)?;
+        let sets = match data {
+            Data::Shards { rule, readers, held } => {
+                let alone = |r: &Reader| Data::Shards { rule: *rule, readers: vec![r.clone()], held: *held };
+                readers.iter().map(|r| Self::read(&predictor, &alone(r))).collect::<Result<Vec<_>>>()?
+            }
+            Data::Stills { .. } => vec![Self::read(&predictor, data)?],
+        };
+        let sets: Vec<Self> = sets.into_iter().filter(|s| !s.labels.is_empty()).collect();
+        if sets.is_empty() { Self::default().labelled(data).map(|_| sets) } else { Ok(sets) }
+    }
+
+    /// Several as one.
+    pub fn concat(sets: &[Self]) -> Self {
+        let logits = sets.iter().flat_map(|s| s.logits.iter().copied()).collect();
+        Self { logits, labels: sets.iter().flat_map(|s| s.labels.iter().copied()).collect() }
+    }
+
+    fn labelled(self, data: &Data) -> Result<Self> {
+        if self.labels.is_empty() {
+            return Err(Error::input(format!("{}: no frame has a label", data.held_name()?)));
+        }
+        Ok(self)
+    }
+
+    fn read(predictor: &Predictor, data: &Data) -> Result<Self> {
         let mut all = Self::default();
         for chunk in data.held() {
             let chunk = chunk?;
@@ -282,9 +315,6 @@ impl Judged {
                     all.logits.push(row);
                 });
             }
-        }
-        if all.labels.is_empty() {
-            return Err(Error::input(format!("{}: no frame has a label", data.held_name()?)));
         }
         Ok(all)
     }

@@ -9,6 +9,7 @@ pub mod data;
 mod equalise;
 pub mod float;
 pub mod integer;
+mod offset;
 mod ptq;
 pub mod qat;
 mod run;

@@ -1,6 +1,7 @@
 //! `vaerr-train quantize`: a run's best network, or an exported fp32 student, becomes int8.
 
 use super::data::{Data, Judged};
+use super::offset::{apply_offsets, offsets};
 use super::ptq::{PartReport, Ptq, PtqConfig, ptq, round_recurrent};
 use super::qat::{QatConfig, QatStart, qat};
 use super::temperature::{apply_temperatures, temperatures};
@@ -39,6 +40,8 @@ pub enum Method {
 #[serde(default, deny_unknown_fields)]
 pub struct QuantizeConfig {
     pub method: Method,
+    /// Move the values of a run's network so that they are unbiased on the validation split, the mean of its sets.
+    pub centre: bool,
     pub ptq: PtqConfig,
     /// Of [`Method::Qat`].
     pub qat: QatConfig,
@@ -119,6 +122,9 @@ pub struct Quantized {
     pub origin: Origin,
     /// Fitted here and multiplied into the head; ones for a student given as a file, which has its own in it.
     pub calibration: Calibration,
+    /// Added to the logits of arousal and valence by [`QuantizeConfig::centre`].
+    #[serde(default)]
+    pub offsets: [f32; 2],
     /// Of the calibration.
     pub parts: Vec<PartReport>,
     /// Of the training in int8, if there was one.
@@ -196,10 +202,16 @@ pub fn quantize_run(
     let (mut student, origin) = origin(paths)?;
     let data = data(paths, &student.spec, origin.fit.as_ref())?;
     let mut calibration = Calibration { arousal_temperature: 1.0, valence_temperature: 1.0 };
+    let mut moved = [0.0; 2];
     if origin != Origin::default() {
-        let held = Judged::of(&student, &data)?;
+        let sets = Judged::of_each(&student, &data)?;
+        let held = Judged::concat(&sets);
         calibration = temperatures(&held.logits, &held.labels);
         apply_temperatures(&mut student, &calibration);
+        if config.centre {
+            moved = offsets(&sets);
+            apply_offsets(&mut student, moved);
+        }
     }
     let rings = data.calibration(&student.spec, config.ptq.rings)?;
     let bar = bar(student.spec.convs.len(), show);
@@ -217,7 +229,8 @@ pub fn quantize_run(
     };
     let other = comparison(paths, &student.spec)?;
     let held_out = compare(other.as_ref().unwrap_or(&data), &student, &int8)?;
-    let done = Quantized { settings: config.clone(), origin, calibration, parts, trained, held_out };
+    let settings = config.clone();
+    let done = Quantized { settings, origin, calibration, offsets: moved, parts, trained, held_out };
     write(&paths.run, &student, &int8, &done)?;
     Ok(done)
 }

@@ -28,11 +28,14 @@ pub struct ClipConfig {
     /// Share of the training stills that an epoch takes, others in each; 1 for all. Long clips of stills are many frames that
     /// are nearly alike.
     pub stills: f64,
+    /// Batches of stills alone and of recordings alone. The gain that is best for the CCC of both together is, of each kind, in proportion
+    /// to its correlation; apart, it is 1 of each. BatchNorm that is trained then normalises each kind by itself.
+    pub apart: bool,
 }
 
 impl Default for ClipConfig {
     fn default() -> Self {
-        Self { seconds: 4.0, per_sample: 3, every: 1, pool: 64, subjects: 1.0, stills: 1.0 }
+        Self { seconds: 4.0, per_sample: 3, every: 1, pool: 64, subjects: 1.0, stills: 1.0, apart: false }
     }
 }
 
@@ -130,7 +133,13 @@ impl ClipFeed {
         let stills = metas.iter().filter(|m| still::is_still(m)).count();
         let long = metas.iter().filter(|m| !still::is_still(m) && m.frames >= config.span(fps)).count();
         let taken = (stills as f64 * config.stills).floor() as usize;
-        let (batches, used, all) = ((long * config.per_sample + taken) / batch, long + stills, metas.len());
+        let kinds =
+            if config.apart { [long * config.per_sample, taken] } else { [long * config.per_sample + taken, 0] };
+        let (batches, used, all) = (kinds.map(|clips| clips / batch).iter().sum(), long + stills, metas.len());
+        if config.apart && config.pool < 2 * batch {
+            let what = format!("a pool of {} clips may hold no batch of {batch} of one kind", config.pool);
+            return Err(Error::usage(what).remedy("raise clips.pool to twice run.batch, or set clips.apart=false"));
+        }
         if batches == 0 {
             let what = format!("{used} of {all} training samples are as long as a clip of {} s", config.seconds);
             return Err(Error::input(format!("{what}, too few for a batch of {batch}"))
@@ -181,7 +190,7 @@ impl Feed for ClipFeed {
             seed: self.seed,
             epoch: epoch as u64,
             rng: Rng::new(self.seed, 7 << 40 | epoch as u64),
-            pool: Vec::new(),
+            pools: Default::default(),
             stills: self.stills,
             still: 0,
         };
@@ -205,7 +214,8 @@ struct Mixer {
     seed: u64,
     epoch: u64,
     rng: Rng,
-    pool: Vec<Batch>,
+    /// Clips to be drawn: all, or of recordings and of stills where they are kept apart.
+    pools: [Vec<Batch>; 2],
     /// As in [`ClipFeed`].
     stills: [usize; 2],
     /// Stills that have come by.
@@ -214,13 +224,14 @@ struct Mixer {
 
 impl Mixer {
     fn refill(&mut self) -> Result<()> {
-        while self.pool.len() < self.config.pool {
+        while self.pools.iter().map(Vec::len).sum::<usize>() < self.config.pool {
             let Some(sample) = self.stream.next() else { break };
             let sample = sample?;
             if still::is_still(&sample.meta) {
                 let [all, taken] = self.stills;
                 if quota((self.still + self.epoch as usize) % all, all, taken) > 0 {
-                    self.pool.push(self.moved(&sample));
+                    let moved = self.moved(&sample);
+                    self.pools[usize::from(self.config.apart)].push(moved);
                 }
                 self.still += 1;
                 continue;
@@ -231,10 +242,18 @@ impl Mixer {
             }
             for _ in 0..self.config.per_sample {
                 let start = self.start(&sample, span);
-                self.pool.push(cut(&sample, start, self.config.frames(self.fps), self.config.every));
+                self.pools[0].push(cut(&sample, start, self.config.frames(self.fps), self.config.every));
             }
         }
         Ok(())
+    }
+
+    /// The pool that the next batch is of: each as often as it has clips, of those with enough. `None` at the end of an epoch.
+    fn kind(&mut self) -> Result<Option<usize>> {
+        self.refill()?;
+        let enough = |k: usize| if self.pools[k].len() >= self.batch { self.pools[k].len() } else { 0 };
+        let [recordings, stills] = [enough(0), enough(1)];
+        Ok((recordings + stills > 0).then(|| usize::from(self.rng.below(recordings + stills) >= recordings)))
     }
 
     /// The clip of a still in this epoch, at the rate of the clips that are cut.
@@ -266,16 +285,25 @@ impl Iterator for Mixer {
 
     fn next(&mut self) -> Option<Result<Batch>> {
         let mut clips = Vec::with_capacity(self.batch);
+        if self.config.apart {
+            let kind = match self.kind() {
+                Ok(kind) => kind?,
+                Err(e) => return Some(Err(e)),
+            };
+            let pool = &mut self.pools[kind];
+            (0..self.batch).for_each(|_| clips.push(pool.swap_remove(self.rng.below(pool.len()))));
+            return Some(Batch::join(clips));
+        }
         while clips.len() < self.batch {
             if let Err(e) = self.refill() {
                 return Some(Err(e));
             }
-            if self.pool.is_empty() {
+            let pool = &mut self.pools[0];
+            if pool.is_empty() {
                 // What is left of an epoch is less than a batch.
                 return None;
             }
-            let i = self.rng.below(self.pool.len());
-            clips.push(self.pool.swap_remove(i));
+            clips.push(pool.swap_remove(self.rng.below(pool.len())));
         }
         Some(Batch::join(clips))
     }
@@ -342,7 +370,8 @@ mod tests {
         ClipFeed::new(vec![Reader::open(path)?], config, 2, 5)
     }
 
-    const SHORT: ClipConfig = ClipConfig { seconds: 0.8, per_sample: 3, every: 2, pool: 7, subjects: 1.0, stills: 1.0 };
+    const SHORT: ClipConfig =
+        ClipConfig { seconds: 0.8, per_sample: 3, every: 2, pool: 7, subjects: 1.0, stills: 1.0, apart: false };
 
     #[test]
     fn clips_keep_their_order_and_labels_and_an_epoch_repeats_by_seed() {
@@ -431,6 +460,19 @@ mod tests {
         assert_ne!(taken(0), taken(1));
         let none = ClipFeed::new(readers.clone(), &ClipConfig { stills: 0.0, ..SHORT }, 3, 5).unwrap();
         assert!(clips(&none, 0).iter().all(|(_, l)| stills.iter().all(|s| s.labels[0] != *l)));
+        // Apart: every clip once as well, but no batch of both kinds; what is left of a kind at the end is less than a batch.
+        let apart = ClipConfig { apart: true, ..SHORT };
+        let feed = ClipFeed::new(readers.clone(), &apart, 3, 5).unwrap();
+        assert_eq!(feed.batches(), 4 * 3 / 3 + 9 / 3);
+        let is_still = |l: &[f32; 2]| stills.iter().any(|s| s.labels[0] == *l);
+        let all = clips(&feed, 0);
+        let kinds: Vec<usize> = all.chunks(3).map(|b| b.iter().filter(|(_, l)| is_still(l)).count()).collect();
+        assert_eq!(kinds.iter().filter(|n| **n == 3).count(), 3, "{kinds:?}");
+        assert_eq!(kinds.iter().filter(|n| **n == 0).count(), 4, "{kinds:?}");
+        assert!((0..9).all(|n| of_still(&all, n).len() == 1));
+        assert!(kinds.windows(2).filter(|w| w[0] != w[1]).count() > 1, "in turn, not one after the other: {kinds:?}");
+        let e = ClipFeed::new(readers.clone(), &apart, 4, 5).err().unwrap().to_string();
+        assert!(e.contains("pool of 7") && e.contains("clips.pool"), "{e}");
         // A clip of a still does not depend on what else is in the training, but for its rate.
         let alone = ClipFeed::new(readers[1..].to_vec(), &SHORT, 3, 5).unwrap();
         assert_eq!(alone.fps, 25.0);
