@@ -52,7 +52,14 @@ fn a_distilled_student_is_quantised_exported_and_verified_against_its_teacher() 
     let run = at("student");
     let student = run.to_str().unwrap();
     let shards = corpus().to_str().unwrap();
-    succeed(&mut trainer(&["quantize", "--run", student, "--data", shards]));
+    succeed(&mut trainer(&["quantize", "--run", student, "--data", shards, "--set", "centre=true"]));
+    let quantized: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(run.join("quantized.json")).unwrap()).unwrap();
+    for d in 0..2 {
+        assert!(quantized["offsets"][d].as_f64().unwrap() != 0.0, "{}", quantized["offsets"]);
+        let bias = quantized["held_out"]["fp32"][d]["bias"].as_f64().unwrap();
+        assert!(bias.abs() < 1e-4, "{bias}");
+    }
     let out = at("vaerr-pico");
     let export = ["export", "--run", student, "--data", shards, "--out", out.to_str().unwrap()];
     let told = refuse(&mut trainer(&export));
@@ -63,6 +70,7 @@ fn a_distilled_student_is_quantised_exported_and_verified_against_its_teacher() 
     assert!(bundle.student(Precision::Int8).is_ok());
     let card = String::from_utf8(bundle.file("card.md").unwrap().to_vec()).unwrap();
     assert!(card.contains("Distilled from the full model") && card.contains("tests alone"), "{card}");
+    assert!(card.contains("added to the logits of arousal and valence"), "{card}");
 
     let mut verify = trainer(&["verify", "--data", shards, "--set", "engine_frames=4", "--set", "rounds=200"]);
     verify.arg("--teacher").arg(at("teacher")).arg("--student").arg(&out);
@@ -115,10 +123,14 @@ fn the_terms_of_distillation_are_compared_in_one_table() {
         ablate.args(["--set", &format!("distil.{set}")]);
     }
     assert!(refuse(&mut ablate).contains("--teacher"));
-    let table = succeed(ablate.arg("--teacher").arg(at("teacher")));
+    ablate.arg("--teacher").arg(at("teacher")).arg("--start-from");
+    ablate.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/models/vaerr-pico/student.onnx"));
+    let table = succeed(&mut ablate);
     for row in ["labels", "values", "values-bins", "all", "all-searched-lag", "all-learned-lag", "teacher-alone"] {
         assert!(table.contains(&format!("| {row} |")), "{row}: {table}");
     }
+    let results = std::fs::read_to_string(at("out").join("distil/results.json")).unwrap();
+    assert!(results.contains("SHA-256 of the weights that students start from"), "{results}");
     assert!(!table.contains("Not finished") && at("out").join("distil/ccc.svg").exists(), "{table}");
 }
 
