@@ -433,5 +433,5 @@ fn every_bundle_in_models_is_certified_and_signed_by_a_key_of_models_trust_toml(
         names.push(folder.file_name().unwrap().to_str().unwrap().to_owned());
     }
     names.sort();
-    assert_eq!(names, ["vaerr-nano", "vaerr-pico"]);
+    assert_eq!(names, ["vaerr-nano", "vaerr-pico", "vaerr-small"]);
 }
