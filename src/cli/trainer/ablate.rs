@@ -80,6 +80,9 @@ impl Args {
         if self.settings.print_config {
             return print(&config::print(&settings)?);
         }
+        if self.start_from.is_some() && self.analysis != "distil" {
+            return Err(Error::usage("--start-from is for distil: the others train from scratch"));
+        }
         let out = self.out.as_deref().ok_or_else(|| Error::usage("--out is needed"))?;
         let (teacher, start_from) = (self.teacher.clone(), self.start_from.clone());
         let paths = AblatePaths { teacher, start_from, ..self.paths(out, &settings, stop)? };

@@ -124,6 +124,16 @@ impl DistilConfig {
         if weights.iter().any(|w| !(w.is_finite() && *w >= 0.0)) || weights.iter().all(|w| *w == 0.0) {
             return Err(Error::usage("terms are weights from 0, at least one of them above it"));
         }
+        if lateness > 0.0 && labels + values + bins + features == 0.0 {
+            return Err(Error::usage("terms.lateness alone teaches nothing where labels do not move")
+                .remedy("weigh terms.labels or one of the teacher's above 0"));
+        }
+        if self.clips.apart && !self.frozen_trunk {
+            return Err(Error::usage(
+                "clips.apart with a trunk that is trained: its BatchNorms would see one kind at a time",
+            )
+            .remedy("set frozen_trunk=true or clips.apart=false"));
+        }
         if !(0.1..=100.0).contains(&temperature) {
             return Err(Error::usage(format!("terms.temperature is {temperature}, expected 0.1 to 100")));
         }

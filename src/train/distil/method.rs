@@ -20,13 +20,13 @@ use std::path::Path;
 /// Share of an older step's mismatch that is kept at each new one when the shift is searched.
 const MEMORY: f64 = 0.98;
 
-/// Share of the older steps' lateness in its running mean at each new one.
+/// Share of the older batches' lateness in its running mean at each new one; each process keeps its own.
 const STEADY: f64 = 0.9;
 
 /// Where [`Running`] is kept.
 const RUNNING: &str = "running.json";
 
-/// Running means over steps, which go with a checkpoint.
+/// Running means over batches, which go with a checkpoint.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Running {
@@ -89,7 +89,7 @@ impl Distil {
     /// The square of the lateness, mean of the dimensions that tell it, by its running mean `m`: `m (2 late - m)`, whose gradient is that
     /// of the square where lateness is its mean. A batch has few clips; the square of its own lateness is mostly chance, which it
     /// would be cheapest to lower by answers that move less.
-    fn lateness(&mut self, answers: &Answers, labels: &[[f32; 2]]) -> Option<Tensor<1>> {
+    pub(super) fn lateness(&mut self, answers: &Answers, labels: &[[f32; 2]]) -> Option<Tensor<1>> {
         let mut squares = Vec::new();
         for (head, kept) in Head::ALL.into_iter().zip(&mut self.running.late) {
             let Some(late) = terms::lateness(answers, labels, self.fps, head) else { continue };

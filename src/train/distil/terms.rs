@@ -71,7 +71,7 @@ pub fn values(answers: &Answers, lesson: &Lesson, pairs: &Pairs) -> Tensor<1> {
     (a + v) * 0.5
 }
 
-/// Least mean square of a label's slope, per second, that tells how late answers to it are.
+/// Least variance of a label's slope within clips, per second squared, that tells how late answers to it are.
 const LEAST_SLOPE: f64 = 1e-4;
 
 /// Least gain by which answers follow labels within clips that lateness is taken for what it is; below it, it is of this gain.

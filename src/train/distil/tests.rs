@@ -178,6 +178,41 @@ fn lateness_tells_seconds_whatever_gain_and_the_bias_of_a_clip_and_counts_where_
     assert_eq!(resumed.running, distil.running);
 }
 
+#[test]
+fn the_gradient_of_lateness_is_that_of_the_square_at_its_running_mean() {
+    let device = Device::flex().autodiff();
+    let mut rng = Rng::new(8, 0);
+    let (clips, frames) = (3, 9);
+    let (logits, step) = (drawn(&mut rng, clips, frames, HEADS), drawn(&mut rng, clips, frames, HEADS));
+    let labels: Vec<[f32; 2]> = (0..clips * frames).map(|_| [rng.range(-0.9, 0.9), rng.range(-0.9, 0.9)]).collect();
+    let mut distil = task(LagMode::None, Terms { lateness: 1.0, ..Terms::default() }, 0);
+    let means = [0.3, -0.2];
+    distil.running.late = means.map(Some);
+    let x = tensor(&logits, &device).require_grad();
+    let answers = Answers { logits: x.clone(), features: x.clone() };
+    let grads = distil.lateness(&answers, &labels).unwrap().backward();
+    let gradient: Vec<f32> = x.grad(&grads).unwrap().into_data().try_to_vec().unwrap();
+    let along: f64 = gradient.iter().zip(step.iter().flatten().flatten()).map(|(g, s)| f64::from(*g) * s).sum();
+    let late = |by: f64, head: Head| {
+        let moved: Vec<Rows> = logits
+            .iter()
+            .zip(&step)
+            .map(|(a, b)| a.iter().zip(b).map(|(a, b)| a.iter().zip(b).map(|(a, b)| a + by * b).collect()).collect())
+            .collect();
+        let x = tensor(&moved, &device);
+        f64::from(
+            lateness(&Answers { logits: x.clone(), features: x }, &labels, 12.5, head).unwrap().into_scalar::<f32>(),
+        )
+    };
+    // The mean of both squares' tangents: (2 m late' + 2 m late') / 2, at the means that this batch has moved.
+    let want: f64 = Head::ALL
+        .into_iter()
+        .zip(distil.running.late)
+        .map(|(head, m)| m.unwrap() * (late(1e-2, head) - late(-1e-2, head)) / 2e-2)
+        .sum();
+    assert!(want.abs() > 1e-4 && (along - want).abs() < 0.02 * want.abs(), "{along} {want}");
+}
+
 /// A narrow student of 20 pixels.
 fn spec() -> StudentSpec {
     let mut spec = StudentSpec::pico();
@@ -352,6 +387,11 @@ fn settings_that_make_no_sense_are_refused_by_name() {
         (with(|c| c.terms.values = -1.0), "terms"),
         (with(|c| c.terms.temperature = 0.0), "temperature"),
         (with(|c| c.terms.lateness = f64::NAN), "terms"),
+        (
+            with(|c| c.terms = Terms { labels: 0.0, values: 0.0, bins: 0.0, features: 0.0, lateness: 1.0, ..c.terms }),
+            "alone",
+        ),
+        (with(|c| c.clips.apart = true), "frozen_trunk"),
         (with(|c| c.lag.most_s = 9.0), "most_s"),
         (with(|c| c.clips.every = 2), "--fps"),
         (with(|c| c.run.mixed_precision = true), "full model"),

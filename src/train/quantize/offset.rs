@@ -1,6 +1,7 @@
 //! Centring of the values.
 
 use super::data::Judged;
+use crate::error::{Error, Result};
 use crate::model::Student;
 use crate::spec::Head;
 
@@ -9,8 +10,11 @@ const MOST: f64 = 1.0;
 
 /// What added to the logits of arousal and of valence makes their mean error nought, the mean of `sets`, by bisection; 0 for a
 /// dimension without labels. Each set counts alike, however many frames it has.
-pub fn offsets(sets: &[Judged]) -> [f32; 2] {
-    Head::ALL.map(|head| {
+///
+/// # Errors
+/// If no offset within 1 does.
+pub fn offsets(sets: &[Judged]) -> Result<[f32; 2]> {
+    let found = Head::ALL.map(|head| {
         let labelled = |set: &Judged| -> Vec<(f64, f64)> {
             let rows = set.logits.iter().zip(&set.labels).map(|(l, y)| (l[head.value()], y[head as usize]));
             rows.filter(|(_, y)| !y.is_nan()).map(|(l, y)| (f64::from(l), f64::from(y))).collect()
@@ -29,7 +33,12 @@ pub fn offsets(sets: &[Judged]) -> [f32; 2] {
             if above { high = middle } else { low = middle }
         }
         ((low + high) / 2.0) as f32
-    })
+    });
+    if found.iter().any(|by| f64::from(by.abs()) > 0.999 * MOST) {
+        return Err(Error::input(format!("no offset within {MOST} logit makes the values unbiased"))
+            .remedy("train the network further, or set centre=false"));
+    }
+    Ok(found)
 }
 
 /// Adds the offsets to the head's bias, so that engines need not know of them.
@@ -66,6 +75,7 @@ mod tests {
         let near = |found: [f32; 2], want: [f32; 2], by: f32| {
             assert!(found.iter().zip(want).all(|(f, w)| (f - w).abs() < by), "{found:?} for {want:?}");
         };
+        let offsets = |sets: &[Judged]| super::offsets(sets).unwrap();
         near(offsets(&[set(300, [0.2, -0.3], 1)]), [-0.2, 0.3], 1e-5);
         // 0.2 over 3,000 frames and nothing over 300: half of it, not ten elevenths.
         near(offsets(&[set(3000, [0.2, 0.0], 2), set(300, [0.0; 2], 3)]), [-0.1, 0.0], 0.01);
@@ -73,5 +83,7 @@ mod tests {
         silent.labels.iter_mut().for_each(|l| l[1] = f32::NAN);
         near(offsets(&[silent]), [-0.4, 0.0], 1e-5);
         assert_eq!(offsets(&[]), [0.0; 2]);
+        let e = super::offsets(&[set(50, [1.5, 0.0], 5)]).unwrap_err().to_string();
+        assert!(e.contains("within 1 logit") && e.contains("centre=false"), "{e}");
     }
 }

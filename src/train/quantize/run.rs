@@ -200,6 +200,10 @@ pub fn quantize_run(
 ) -> Result<Quantized> {
     config.validate()?;
     let (mut student, origin) = origin(paths)?;
+    if config.centre && origin == Origin::default() {
+        return Err(Error::usage("centre is for a run's network; a student given as a file is taken as it is")
+            .remedy("set centre=false, or quantise the run"));
+    }
     let data = data(paths, &student.spec, origin.fit.as_ref())?;
     let mut calibration = Calibration { arousal_temperature: 1.0, valence_temperature: 1.0 };
     let mut moved = [0.0; 2];
@@ -209,7 +213,7 @@ pub fn quantize_run(
         calibration = temperatures(&held.logits, &held.labels);
         apply_temperatures(&mut student, &calibration);
         if config.centre {
-            moved = offsets(&sets);
+            moved = offsets(&sets)?;
             apply_offsets(&mut student, moved);
         }
     }

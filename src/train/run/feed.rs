@@ -145,6 +145,11 @@ impl ClipFeed {
             return Err(Error::input(format!("{what}, too few for a batch of {batch}"))
                 .remedy("lower clips.seconds or run.batch, or raise clips.per_sample"));
         }
+        if let Some(few) = kinds.iter().find(|n| config.apart && (1..batch).contains(*n)) {
+            let what = format!("{few} clips of one kind, fewer than a batch of {batch}, would never be drawn");
+            return Err(Error::usage(what)
+                .remedy("lower run.batch, raise clips.stills or set it to 0, or set clips.apart=false"));
+        }
         if used < all {
             log::warn!("{} of {all} training samples are shorter than a clip and are passed over", all - used);
         }
