@@ -155,14 +155,10 @@ fn training(done: &Quantized) -> String {
                 " The last of several steps, which began at weights with SHA-256 {from}; what follows is of this step."
             )
         });
-        let part = match (config.frozen_trunk, config.newest_tap) {
-            (true, false) => "GRU and head alone",
-            (true, true) => "GRU and head alone, the stem begun with the newest crop alone",
-            (false, false) => "all of the network",
-            (false, true) => "all of the network, the stem begun with the newest crop alone",
-        };
+        let part = if config.frozen_trunk { "GRU and head alone" } else { "all of the network" };
+        let stem = if config.newest_tap { ", the stem begun with the newest crop alone" } else { "" };
         return format!(
-            "## Training\n\nDistilled from the full model whose weights have SHA-256 {}.{before} Trained: {part}, on clips of {} s. Seed {}, best \
+            "## Training\n\nDistilled from the full model whose weights have SHA-256 {}.{before} Trained: {part}{stem}, on clips of {} s. Seed {}, best \
              of {} epochs by mean validation CCC: epoch {epoch}; loss {} x {}, teacher's values x {}, bins x {}, features x {}, lateness x {}; answers up to {} \
              frames late. Temperatures fitted on the validation split {temperatures}.\n\n",
             kept.teacher,

@@ -36,6 +36,11 @@ pub struct Running {
     pub late: [Option<f64>; 2],
 }
 
+/// The running mean `kept` after `new`, `memory` the share of the older.
+fn blend(kept: f64, new: f64, memory: f64) -> f64 {
+    memory * kept + (1.0 - memory) * new
+}
+
 /// What a student of `spec` sees of `batch` in training, in real units: `clips * frames x ring x size x size`.
 pub(super) fn views(
     batch: &Batch,
@@ -94,7 +99,7 @@ impl Distil {
         for (head, kept) in Head::ALL.into_iter().zip(&mut self.running.late) {
             let Some(late) = terms::lateness(answers, labels, self.fps, head) else { continue };
             let now = f64::from(late.clone().into_scalar::<f32>());
-            let mean = kept.map_or(now, |m| STEADY * m + (1.0 - STEADY) * now);
+            let mean = kept.map_or(now, |m| blend(m, now, STEADY));
             *kept = Some(mean);
             squares.push((late * 2.0 - mean) * mean);
         }
@@ -169,11 +174,7 @@ impl Distil {
             if self.running.mismatch.is_empty() {
                 self.running.mismatch.clone_from(&now);
             }
-            self.running
-                .mismatch
-                .iter_mut()
-                .zip(now)
-                .for_each(|(kept, new)| *kept = MEMORY * *kept + (1.0 - MEMORY) * new);
+            self.running.mismatch.iter_mut().zip(now).for_each(|(kept, new)| *kept = blend(*kept, new, MEMORY));
         }
         let best = self.shift();
         loss.figures.push(("lag_frames", best as f64));

@@ -129,8 +129,8 @@ pub fn distil(
         started_from: paths.start_from.as_ref().map(|from| digest(from)).transpose()?,
     };
     let mut net = Pupil::new(&spec, features, most, config.run.seed, &device);
-    // A checkpoint, if there is one to resume, replaces it.
-    if let Some(from) = &paths.start_from {
+    let goes_on = resume && checkpoint::find(&paths.run).is_some();
+    if let Some(from) = paths.start_from.as_ref().filter(|_| !goes_on) {
         net = taken_over(net, &kept, from, &feed, &device)?;
         if config.newest_tap {
             net.student = net.student.newest_tap();

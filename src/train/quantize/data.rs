@@ -271,7 +271,7 @@ impl Judged {
     /// # Errors
     /// Data that cannot be read or has no labels; a student that no engine runs.
     pub fn of(student: &Student, data: &Data) -> Result<Self> {
-        Self::concat(&[Self::read(&Predictor::new(student)?, data)?]).labelled(data)
+        Self::read(&Predictor::new(student)?, data)?.labelled(data)
     }
 
     /// The same of each set that `data` is of, those without labels left out.
