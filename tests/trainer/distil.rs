@@ -48,6 +48,11 @@ fn a_distilled_student_is_quantised_exported_and_verified_against_its_teacher() 
     succeed(distil(&at("teacher"), &at("on"), &from).arg("--resume"));
     let told = refuse(&mut distil_to("nano", &at("teacher"), &at("nano"), &from));
     assert!(told.contains("does not grow into this size"), "{told}");
+    // Clips of one frame; votes, which these recordings do not have.
+    let frames = [&from[..2], &["--set", "clips.seconds=0.01", "--set", "lag.mode=none"]].concat();
+    succeed(&mut distil(&at("teacher"), &at("frames"), &frames));
+    let told = refuse(&mut distil(&at("teacher"), &at("votes"), &[&frames[..], &["--set", "terms.votes=1"]].concat()));
+    assert!(told.contains("no training sample has votes") && told.contains("prepare FER+ again"), "{told}");
 
     let run = at("student");
     let student = run.to_str().unwrap();

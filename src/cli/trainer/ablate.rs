@@ -104,6 +104,14 @@ impl Args {
     }
 
     fn paths(&self, out: &Path, settings: &AblateConfig, stop: &AtomicBool) -> Result<AblatePaths> {
+        let of = |shards: PathBuf, data: String, labels: String| AblatePaths {
+            shards,
+            teacher: None,
+            start_from: None,
+            out: out.into(),
+            data,
+            labels,
+        };
         if let Some((name, folder)) = self.dataset.as_ref().zip(self.folder.as_ref()) {
             let size_px = match self.scale {
                 Scale::Small => settings.finetune.model.size_px,
@@ -119,19 +127,11 @@ impl Args {
             };
             let shards = out.join("shards");
             prepare::prepare(&self.set_args.open(name, folder)?, &config, &shards, stop)?;
-            return Ok(AblatePaths {
-                shards,
-                teacher: None,
-                start_from: None,
-                out: out.into(),
-                data: name.clone(),
-                labels: self.labels.clone(),
-            });
+            return Ok(of(shards, name.clone(), self.labels.clone()));
         }
         if let Some(shards) = &self.shards {
             let data = shards.file_name().map_or_else(|| shards.display().to_string(), |n| n.to_string_lossy().into());
-            let (shards, labels) = (shards.clone(), self.labels.clone());
-            return Ok(AblatePaths { shards, teacher: None, start_from: None, out: out.into(), data, labels });
+            return Ok(of(shards.clone(), data, self.labels.clone()));
         }
         let corpus: CorpusConfig = recipes::small_corpus()?;
         let shards = out.join("corpus");
@@ -139,13 +139,8 @@ impl Args {
             log::info!("rendering {} people into {}", corpus.subjects, shards.display());
             render_corpus(&corpus, &Heads::open(&corpus, None)?, &|| Ok(Box::new(LogMel::new(true))), &shards, stop)?;
         }
-        Ok(AblatePaths {
-            shards,
-            teacher: None,
-            start_from: None,
-            out: out.into(),
-            data: format!("{} rendered people, split by person", corpus.subjects),
-            labels: "the affect that moved the rendered faces; figures say how well a network reads the renderer, not people".into(),
-        })
+        let labels =
+            "the affect that moved the rendered faces; figures say how well a network reads the renderer, not people";
+        Ok(of(shards, format!("{} rendered people, split by person", corpus.subjects), labels.into()))
     }
 }

@@ -43,6 +43,7 @@ pub fn sample(
         frames,
         size_px: config.size_px,
         audio: about,
+        votes: None,
         tags: tags(config, take, &film),
     };
     Ok(Sample { meta, video, labels, audio: features })

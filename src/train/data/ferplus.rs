@@ -2,6 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::frame::Gray;
+use crate::render::Affect;
+use crate::train::data::record::Votes;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -113,7 +115,7 @@ pub fn load(path: &Path) -> Result<Split> {
     let mut split = Split::default();
     for (i, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
         let (name, label) = parse_row(line).map_err(|what| Error::input(what).at(format!("{place}:{}", i + 1)))?;
-        let Some((valence, arousal)) = label else {
+        let Some((Affect { arousal, valence }, _)) = label else {
             split.undecided += 1;
             continue;
         };
@@ -137,8 +139,8 @@ pub fn load(path: &Path) -> Result<Split> {
     Ok(split)
 }
 
-/// (valence, arousal); `None` where half of the votes or more are for no emotion.
-pub(crate) type Label = Option<(f32, f32)>;
+/// The grade of the votes and their shares; `None` where half of them or more are for no emotion.
+pub(crate) type Label = Option<(Affect, Votes)>;
 
 /// Name and label of a row of `label.csv`; what is wrong with it.
 pub(crate) fn parse_row(line: &str) -> std::result::Result<(String, Label), String> {
@@ -167,7 +169,7 @@ pub(crate) fn parse_row(line: &str) -> std::result::Result<(String, Label), Stri
     Ok((name.to_owned(), graded(&votes)))
 }
 
-/// The votes' mean of the class means as (valence, arousal); `None` if unknown and not-a-face reach half.
+/// The votes' mean of the class means, and their shares; `None` if unknown and not-a-face reach half.
 fn graded(votes: &[f64]) -> Label {
     let total: f64 = votes.iter().sum();
     let faces: f64 = votes[..8].iter().sum();
@@ -177,7 +179,8 @@ fn graded(votes: &[f64]) -> Label {
     let mean = |pick: fn(&(f64, f64)) -> f64| {
         (votes.iter().zip(&CLASS_MEANS).map(|(v, m)| v * pick(m)).sum::<f64>() / faces) as f32
     };
-    Some((mean(|m| m.0), mean(|m| m.1)))
+    let shares = std::array::from_fn(|k| (votes[k] / faces) as f32);
+    Some((Affect { arousal: mean(|m| m.1), valence: mean(|m| m.0) }, shares))
 }
 
 #[cfg(test)]
@@ -188,8 +191,11 @@ mod tests {
     fn votes_become_the_mean_of_class_means() {
         let (name, label) = parse_row("fer1.png,\"(0, 0, 48, 48)\",5,5,0,0,0,0,0,0,0,0").unwrap();
         assert_eq!(name, "fer1.png");
-        let (v, a) = label.unwrap();
-        assert!((v - 0.32).abs() < 1e-6 && (a - 0.03).abs() < 1e-6);
+        let (graded, shares) = label.unwrap();
+        assert!((graded.valence - 0.32).abs() < 1e-6 && (graded.arousal - 0.03).abs() < 1e-6);
+        assert_eq!(shares, [0.5, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        let (_, shares) = parse_row("f.png,\"(0, 0, 48, 48)\",3,0,0,0,0,0,0,3,3,1").unwrap().1.unwrap();
+        assert_eq!(shares, [0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5], "of those who saw an emotion");
     }
 
     #[test]

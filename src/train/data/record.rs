@@ -110,6 +110,10 @@ impl Annotation {
     }
 }
 
+/// Shares of people who saw neutral, happiness, surprise, sadness, anger, disgust, fear or contempt in a face, in this order; their
+/// sum is 1.
+pub type Votes = [f32; 8];
+
 /// Labels of one recording.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Labels {
@@ -117,6 +121,8 @@ pub enum Labels {
     Series(Annotation),
     /// One pair for the whole clip.
     Clip(Affect),
+    /// Votes on emotions for the whole clip, and the pair that they are graded as.
+    Voted(Affect, Votes),
 }
 
 impl Labels {
@@ -127,7 +133,7 @@ impl Labels {
     pub fn at_frames(&self, times: &[f64]) -> Vec<Option<Affect>> {
         match self {
             Labels::Series(a) => a.at_frames(times),
-            Labels::Clip(affect) => vec![Some(*affect); times.len()],
+            Labels::Clip(affect) | Labels::Voted(affect, _) => vec![Some(*affect); times.len()],
         }
     }
 
@@ -152,7 +158,15 @@ impl Labels {
     pub fn counts(&self) -> (usize, usize) {
         match self {
             Labels::Series(a) => (a.values.iter().flatten().count(), a.values.len()),
-            Labels::Clip(_) => (1, 1),
+            Labels::Clip(_) | Labels::Voted(..) => (1, 1),
+        }
+    }
+
+    /// The votes on emotions, where people were asked for them.
+    pub fn votes(&self) -> Option<Votes> {
+        match self {
+            Labels::Voted(_, votes) => Some(*votes),
+            Labels::Series(_) | Labels::Clip(_) => None,
         }
     }
 
@@ -160,7 +174,7 @@ impl Labels {
     pub fn values(&self) -> impl Iterator<Item = Affect> {
         let (series, clip) = match self {
             Labels::Series(a) => (&a.values[..], None),
-            Labels::Clip(affect) => (&[][..], Some(*affect)),
+            Labels::Clip(affect) | Labels::Voted(affect, _) => (&[][..], Some(*affect)),
         };
         series.iter().copied().flatten().chain(clip)
     }

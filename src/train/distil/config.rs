@@ -64,11 +64,14 @@ pub struct Terms {
     /// The square of how late the student's values follow the labels on average, in seconds squared, mean of both dimensions. A causal network
     /// that averages noise away answers late, for its people differ by more than their faces move; this weighs the one against the other.
     pub lateness: f64,
+    /// Divergence of what a linear layer reads off the student's features, in training alone, from the shares of people's votes for each
+    /// emotion. Ten votes on a picture say more than the two numbers that they are graded as.
+    pub votes: f64,
 }
 
 impl Default for Terms {
     fn default() -> Self {
-        Self { labels: 1.0, values: 0.5, bins: 0.25, temperature: 2.0, features: 0.5, lateness: 0.0 }
+        Self { labels: 1.0, values: 0.5, bins: 0.25, temperature: 2.0, features: 0.5, lateness: 0.0, votes: 0.0 }
     }
 }
 
@@ -119,14 +122,18 @@ impl DistilConfig {
     pub fn validate(&self) -> Result<()> {
         self.spec()?;
         self.recipe()?;
-        let Terms { labels, values, bins, temperature, features, lateness } = self.terms;
-        let weights = [labels, values, bins, features, lateness];
+        let Terms { labels, values, bins, temperature, features, lateness, votes } = self.terms;
+        let weights = [labels, values, bins, features, lateness, votes];
         if weights.iter().any(|w| !(w.is_finite() && *w >= 0.0)) || weights.iter().all(|w| *w == 0.0) {
             return Err(Error::usage("terms are weights from 0, at least one of them above it"));
         }
         if lateness > 0.0 && labels + values + bins + features == 0.0 {
             return Err(Error::usage("terms.lateness alone teaches nothing where labels do not move")
                 .remedy("weigh terms.labels or one of the teacher's above 0"));
+        }
+        if votes > 0.0 && self.frozen_trunk {
+            return Err(Error::usage("terms.votes teaches the trunk, which frozen_trunk keeps as it is")
+                .remedy("set terms.votes=0 or frozen_trunk=false"));
         }
         if self.clips.apart && !self.frozen_trunk {
             return Err(Error::usage(

@@ -41,7 +41,8 @@ fn blend(kept: f64, new: f64, memory: f64) -> f64 {
     memory * kept + (1.0 - memory) * new
 }
 
-/// What a student of `spec` sees of `batch` in training, in real units: `clips * frames x ring x size x size`.
+/// What a student of `spec` sees of `batch` in training, in real units: `clips * frames x ring x size x size`, or one crop in place of
+/// the ring where clips are of one frame, whose rings are of equal crops.
 pub(super) fn views(
     batch: &Batch,
     config: &DistilConfig,
@@ -50,8 +51,10 @@ pub(super) fn views(
     device: &Device,
 ) -> Tensor<4> {
     let augment = config.augment.then(Augment::default);
-    let bytes = rings(batch, spec, &CropRule::of_side(spec.size_px), augment, rng);
-    let shape = [batch.clips * batch.frames, spec.ring, spec.size_px, spec.size_px];
+    let ring = if batch.frames == 1 { 1 } else { spec.ring };
+    let seen = StudentSpec { ring, ..spec.clone() };
+    let bytes = rings(batch, &seen, &CropRule::of_side(spec.size_px), augment, rng);
+    let shape = [batch.clips * batch.frames, ring, spec.size_px, spec.size_px];
     Tensor::from_data(TensorData::new(real(&bytes, spec), shape), device)
 }
 
@@ -265,6 +268,11 @@ impl Method for Distil {
         let mut sum = Sum::default();
         self.labels(&answers, batch, &mut sum)?;
         let t = self.config.terms;
+        if t.votes > 0.0
+            && let Some(term) = terms::votes(&answers, &batch.votes, net.emotions.val())
+        {
+            sum.add("votes", t.votes, term);
+        }
         if t.values + t.bins + t.features > 0.0 {
             let lesson = self.lesson(batch);
             self.taught(net, &answers, &lesson, &mut sum)?;

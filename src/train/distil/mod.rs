@@ -12,7 +12,7 @@ mod terms;
 pub use config::{DistilConfig, LagConfig, LagMode, Terms};
 pub use method::{Distil, Running};
 pub use net::{Answers, Pupil};
-pub use terms::{Lesson, Pairs, bins, features, lateness, values};
+pub use terms::{Lesson, Pairs, bins, features, lateness, values, votes};
 
 use crate::error::{Error, Result};
 use crate::model::{Student, onnx};
@@ -110,7 +110,7 @@ pub fn distil(
     let feed = ClipFeed::new(readers.clone(), &config.clips, config.run.batch, config.run.seed)?;
     finetune::warn_of_length(&readers, 1, feed.frames())?;
     let (spec, most) = (config.spec()?, config.lag.frames(feed.fps()));
-    if feed.frames() < most + 2 {
+    if most > 0 && feed.frames() < most + 2 {
         let what = format!("clips of {} frames, with answers up to {most} frames late", feed.frames());
         return Err(Error::usage(what).remedy("raise clips.seconds, or lower lag.most_s"));
     }
@@ -119,6 +119,10 @@ pub fn distil(
         return Err(
             Error::usage(what).remedy(format!("raise clips.seconds to {SLOPES} frames, or set terms.lateness=0"))
         );
+    }
+    if config.terms.votes > 0.0 && !feed.voted() {
+        return Err(Error::input("terms.votes is above 0, but no training sample has votes on emotions")
+            .remedy("prepare FER+ again, if shards of it are older than the votes in them, or set terms.votes=0"));
     }
     let features = taught.config.model.features();
     let kept = Kept {
@@ -184,7 +188,7 @@ fn taken_over(net: Pupil, kept: &Kept, from: &Path, feed: &ClipFeed, device: &De
             let known = Pupil::new(&before.config.spec()?, before.taught, before.most, 0, device);
             let known = load_net(known, &weights(from))?;
             let projection = if before.teacher == kept.teacher { known.projection } else { net.projection };
-            return Ok(Pupil { student: known.student, projection, shifts: net.shifts });
+            return Ok(Pupil { student: known.student, projection, emotions: known.emotions, shifts: net.shifts });
         }
         best(from)?.0
     } else {
@@ -195,6 +199,7 @@ fn taken_over(net: Pupil, kept: &Kept, from: &Path, feed: &ClipFeed, device: &De
     let student = if student.spec == spec { student } else { grown(&student, &spec, NOISE, seed)? };
     let first = feed.epoch(0)?.next().ok_or_else(|| Error::input("the training split gives no batch"))??;
     let rings = method::views(&first, &kept.config, &spec, &mut Rng::new(seed, 2 << 49), &device.clone().inner());
+    let rings = if rings.dims()[1] == 1 { rings.repeat_dim(1, spec.ring) } else { rings };
     Ok(Pupil { student: unfold(&student, rings, device).map_err(|e| e.at(from.display()))?, ..net })
 }
 

@@ -2,10 +2,14 @@
 
 use crate::render::Rng;
 use crate::spec::StudentSpec;
+use crate::train::data::record::Votes;
 use crate::train::full::apart;
 use crate::train::net::{StudentNet, uniform};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, activation};
+
+/// Emotions that people vote for.
+pub(super) const EMOTIONS: usize = std::mem::size_of::<Votes>() / std::mem::size_of::<f32>();
 
 /// What the optimiser moves.
 #[derive(Module, Debug)]
@@ -13,6 +17,8 @@ pub struct Pupil {
     pub student: StudentNet,
     /// `student features x teacher features`.
     pub projection: Param<Tensor<2>>,
+    /// `student features x emotions`: what people vote for, read off the features.
+    pub emotions: Param<Tensor<2>>,
     /// Logits of the shifts 0, 1, .. frames; even at the start.
     pub shifts: Param<Tensor<1>>,
 }
@@ -33,6 +39,7 @@ impl Pupil {
         Self {
             student: StudentNet::new(spec, seed, device),
             projection: uniform([spec.features(), taught], limit, rng, device),
+            emotions: Param::from_tensor(Tensor::zeros([spec.features(), EMOTIONS], device)),
             shifts: Param::from_tensor(Tensor::zeros([most + 1], device)),
         }
     }

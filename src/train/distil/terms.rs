@@ -1,9 +1,10 @@
 //! What a student learns from its teacher, frame by frame.
 
-use super::net::Answers;
+use super::net::{Answers, EMOTIONS};
 use crate::spec::{BINS, Head};
+use crate::train::data::record::Votes;
 use crate::train::loss::ccc_loss;
-use burn::tensor::{Int, Tensor, activation};
+use burn::tensor::{Int, Tensor, TensorData, activation};
 
 /// A teacher's outputs for clips; no gradient reaches it.
 pub struct Lesson {
@@ -135,6 +136,27 @@ pub fn bins(answers: &Answers, lesson: &Lesson, pairs: &Pairs, temperature: f64)
     };
     let [a, v] = Head::ALL.map(one);
     (a + v) * (0.5 * temperature * temperature)
+}
+
+/// `KL(votes || student)` in nats between the shares of the votes for each emotion and what is read of them off the features by
+/// `emotions`, the mean over all frames of the clips that have votes; `None` if none has.
+pub fn votes(answers: &Answers, votes: &[Option<Votes>], emotions: Tensor<2>) -> Option<Tensor<1>> {
+    let [clips, frames, width] = answers.features.dims();
+    let mut shares = vec![0.0; clips * frames * EMOTIONS];
+    let (mut entropy, mut voted) = (0.0, 0);
+    for (to, votes) in shares.chunks_exact_mut(frames * EMOTIONS).zip(votes) {
+        let Some(votes) = votes else { continue };
+        to.chunks_exact_mut(EMOTIONS).for_each(|to| to.copy_from_slice(votes));
+        entropy -= votes.iter().filter(|v| **v > 0.0).map(|v| f64::from(*v) * f64::from(*v).ln()).sum::<f64>();
+        voted += 1;
+    }
+    if voted == 0 {
+        return None;
+    }
+    let read = answers.features.clone().reshape([clips * frames, width]).matmul(emotions);
+    let shares = Tensor::<2>::from_data(TensorData::new(shares, [clips * frames, EMOTIONS]), &read.device());
+    let cross = (activation::log_softmax(read, 1) * shares).sum() * -1.0;
+    Some(cross / (voted * frames) as f64 - entropy / voted as f64)
 }
 
 /// `1 - cosine` between the projected features and the teacher's, the mean over frames; 0 to 2.

@@ -1,6 +1,7 @@
 use super::*;
 use crate::render::Rng;
 use crate::spec::{BINS, HEADS, Head};
+use crate::train::data::record::Votes;
 use crate::train::full::{FullNet, FullSpec};
 use crate::train::net::StudentNet;
 use crate::train::pretext::views::Normalise;
@@ -213,6 +214,67 @@ fn the_gradient_of_lateness_is_that_of_the_square_at_its_running_mean() {
     assert!(want.abs() > 1e-4 && (along - want).abs() < 0.02 * want.abs(), "{along} {want}");
 }
 
+#[test]
+fn votes_are_the_divergence_of_what_a_layer_reads_off_the_features_of_clips_that_have_them() {
+    let device = Device::flex();
+    let mut rng = Rng::new(7, 0);
+    let (clips, frames, width) = (3, 2, 4);
+    let features = drawn(&mut rng, clips, frames, width);
+    let answers = Answers { logits: tensor(&features, &device), features: tensor(&features, &device) };
+    let layer = drawn(&mut rng, 1, width, 8).remove(0);
+    let shares: [Votes; 2] = [[0.5, 0.3, 0.2, 0.0, 0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]];
+    let given = [Some(shares[0]), None, Some(shares[1])];
+    let one = |frame: &Vec<f64>, votes: &Votes| {
+        let read: Vec<f64> = (0..8).map(|k| (0..width).map(|i| frame[i] * layer[i][k]).sum()).collect();
+        let q = softmax(&read, 1.0);
+        let part = |(p, q): (&f32, &f64)| if *p > 0.0 { f64::from(*p) * (f64::from(*p) / q).ln() } else { 0.0 };
+        votes.iter().zip(&q).map(part).sum::<f64>()
+    };
+    let of = |clip: usize, votes: &Votes| features[clip].iter().map(|frame| one(frame, votes)).sum::<f64>();
+    let want = (of(0, &shares[0]) + of(2, &shares[1])) / 4.0;
+    let flat = tensor(std::slice::from_ref(&layer), &device).squeeze_dim(0);
+    near(votes(&answers, &given, flat.clone()).unwrap(), want);
+    assert!(votes(&answers, &[None; 3], flat.clone()).is_none() && votes(&answers, &[], flat).is_none());
+}
+
+#[test]
+fn votes_teach_the_trunk_of_single_frames_and_only_where_they_are_weighed() {
+    let none = Terms { values: 0.0, bins: 0.0, features: 0.0, ..Terms::default() };
+    let mut distil = task(LagMode::None, Terms { votes: 1.0, ..none }, 0);
+    let mut net = pupil(&distil);
+    let mut batch = batch(true);
+    (batch.clips, batch.frames) = (batch.clips * batch.frames, 1);
+    // Darker pictures are sad and brighter ones happy; nobody was asked about the first.
+    let area = batch.size_px * batch.size_px;
+    batch
+        .video
+        .chunks_exact_mut(area)
+        .enumerate()
+        .for_each(|(i, v)| v.iter_mut().for_each(|v| *v = *v / 2 + 100 * (i % 2) as u8));
+    batch.votes = (0..batch.clips).map(|i| Some(std::array::from_fn(|k| f32::from(k == 3 - 2 * (i % 2))))).collect();
+    batch.votes[0] = None;
+    let rings = method::views(&batch, &distil.config, &distil.spec, &mut Rng::new(1, 0), &distil.device);
+    assert_eq!(rings.dims(), [batch.clips, 1, 20, 20], "one crop in place of a ring of equal ones");
+    let mut optimiser = AdamWConfig::new().init();
+    let mut first = None;
+    let trunk = net.student.convs[0].main.val().into_data();
+    for _ in 0..40 {
+        let loss = distil.loss(&net, &batch, At::default(), &mut Rng::new(1, 0)).unwrap();
+        assert_eq!(loss.terms.iter().map(|t| t.0).collect::<Vec<_>>(), ["labels", "votes"]);
+        let now = loss.terms[1].1;
+        let begun = *first.get_or_insert(now);
+        if now < 0.2 * begun {
+            break;
+        }
+        net = optimiser.step(2e-2, net.clone(), GradientsParams::from_grads(loss.total.backward(), &net));
+    }
+    let loss = distil.loss(&net, &batch, At::default(), &mut Rng::new(1, 0)).unwrap();
+    assert!(loss.terms[1].1 < 0.3 * first.unwrap(), "{:?}", loss.terms);
+    assert_ne!(net.student.convs[0].main.val().into_data(), trunk);
+    let without = task(LagMode::None, none, 0).loss(&net, &batch, At::default(), &mut Rng::new(1, 0)).unwrap();
+    near(loss.total.clone() - without.total, loss.terms[1].1);
+}
+
 /// A narrow student of 20 pixels.
 fn spec() -> StudentSpec {
     let mut spec = StudentSpec::pico();
@@ -253,6 +315,7 @@ fn batch(labels: bool) -> Batch {
         video: (0..clips * frames * size_px * size_px).map(|_| rng.below(256) as u8).collect(),
         labels: (0..clips * frames).map(|_| label(&mut rng)).collect(),
         audio: None,
+        votes: Vec::new(),
     }
 }
 
@@ -392,6 +455,7 @@ fn settings_that_make_no_sense_are_refused_by_name() {
             "alone",
         ),
         (with(|c| c.clips.apart = true), "frozen_trunk"),
+        (with(|c| (c.terms.votes, c.frozen_trunk) = (1.0, true)), "terms.votes"),
         (with(|c| c.lag.most_s = 9.0), "most_s"),
         (with(|c| c.clips.every = 2), "--fps"),
         (with(|c| c.run.mixed_precision = true), "full model"),

@@ -170,8 +170,15 @@ mod tests {
         assert_eq!(taken(2), [80, 96, 144, 160]);
         assert_eq!(taken(3), [80, 96, 112, 144, 160, 176, 208, 224, 240]);
         assert_eq!(taken(4), picture);
-        let batch =
-            Batch { clips: 1, frames: 1, size_px: 4, video: picture.clone(), labels: vec![[f32::NAN; 2]], audio: None };
+        let batch = Batch {
+            clips: 1,
+            frames: 1,
+            size_px: 4,
+            video: picture.clone(),
+            labels: vec![[f32::NAN; 2]],
+            audio: None,
+            votes: Vec::new(),
+        };
         let normalise = Normalise { mean: 0.5, std: 0.2 };
         let plain = ViewConfig { size_px: 10, ..ViewConfig::default() };
         let rng = &mut Rng::new(1, 0);
@@ -199,6 +206,7 @@ mod tests {
                 frames,
                 size_px: 20,
                 audio: None,
+                votes: None,
                 tags: Default::default(),
             },
             video: (0..frames * 400).map(|_| rng.below(256) as u8).collect(),

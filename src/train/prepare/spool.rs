@@ -247,6 +247,7 @@ impl<'a> Strip<'a> {
             frames: times.len(),
             size_px: self.config.size_px,
             audio: about,
+            votes: r.labels.votes(),
             tags: [("set".to_owned(), self.config.set.clone())].into(),
         };
         let sample = Sample { labels: self.labels(), meta, video: std::mem::take(&mut self.video), audio };

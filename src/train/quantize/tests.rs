@@ -397,3 +397,33 @@ fn stills_in_shards_are_calibrated_and_judged_on_as_clips() {
     assert_eq!(rings.len(), 4 * spec.ring * area);
     assert_eq!(rings[2 * spec.ring * area..], alone[..], "half of them are of the films");
 }
+
+#[test]
+fn folders_are_judged_one_by_one_and_one_without_labels_is_left_out() {
+    use crate::train::data::record::Split;
+    use crate::train::data::still::tests::{still, write};
+    let dir = tempfile::tempdir().unwrap();
+    let spec = small_spec();
+    let rule = crate::spec::CropRule { size_px: spec.size_px, ..crate::spec::CropRule::FERPLUS };
+    let folder = |name: &str, first: usize, count: usize, labelled: bool| {
+        let mut stills: Vec<_> = (first..first + count).map(|n| still(Split::Valid, n, 24)).collect();
+        if !labelled {
+            stills.iter_mut().for_each(|s| s.labels = vec![[f32::NAN; 2]]);
+        }
+        write(&dir.path().join(name), &stills)
+    };
+    let [a, none, b] = [folder("a", 0, 3, true), folder("none", 10, 2, false), folder("b", 20, 4, true)];
+    let data = |readers: &[&crate::train::shards::Reader]| {
+        let readers = readers.iter().map(|r| (*r).clone()).collect();
+        Data::Shards { rule, readers, held: Split::Valid }
+    };
+    let student = student(&spec, 1.0, 1);
+    let each = Judged::of_each(&student, &data(&[&a, &none, &b])).unwrap();
+    let alone = |reader| Judged::of(&student, &data(&[reader])).unwrap();
+    assert_eq!(each.iter().map(|s| s.labels.len()).collect::<Vec<_>>(), [3, 4]);
+    assert_eq!([&each[0].logits, &each[1].logits], [&alone(&a).logits, &alone(&b).logits]);
+    let together = Judged::of(&student, &data(&[&a, &none, &b])).unwrap();
+    assert_eq!((Judged::concat(&each).labels, Judged::concat(&each).logits), (together.labels, together.logits));
+    let told = Judged::of_each(&student, &data(&[&none])).unwrap_err().to_string();
+    assert!(told.contains("no frame has a label"), "{told}");
+}

@@ -116,6 +116,7 @@ pub struct ClipFeed {
     batches: usize,
     /// Training stills, and how many of them an epoch takes.
     stills: [usize; 2],
+    voted: bool,
 }
 
 impl ClipFeed {
@@ -131,6 +132,7 @@ impl ClipFeed {
         let metas = folders.concat();
         let fps = rate(&metas)?;
         let stills = metas.iter().filter(|m| still::is_still(m)).count();
+        let voted = metas.iter().any(|m| m.votes.is_some());
         let long = metas.iter().filter(|m| !still::is_still(m) && m.frames >= config.span(fps)).count();
         let taken = (stills as f64 * config.stills).floor() as usize;
         let kinds =
@@ -157,12 +159,17 @@ impl ClipFeed {
             let what = format!("{stills} of {all} training samples are stills, {taken} of them in each epoch");
             log::info!("{what}: clips of {} s by camera motion", config.seconds);
         }
-        Ok(Self { readers, samples, config: config.clone(), batch, seed, fps, batches, stills: [stills, taken] })
+        Ok(Self { readers, samples, config: config.clone(), batch, seed, fps, batches, stills: [stills, taken], voted })
     }
 
     /// Frames a second.
     pub fn fps(&self) -> f64 {
         self.fps
+    }
+
+    /// Whether any training sample has votes on emotions.
+    pub fn voted(&self) -> bool {
+        self.voted
     }
 
     /// Frames of a clip.
@@ -335,12 +342,14 @@ fn cut(sample: &Sample, start: usize, frames: usize, every: usize) -> Batch {
         video: at.clone().flat_map(|t| sample.video[t * area..][..area].iter().copied()).collect(),
         labels: at.map(|t| sample.labels[t]).collect(),
         audio,
+        votes: sample.meta.votes.map(Some).into_iter().collect(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::data::record::Votes;
     use crate::train::data::still::tests::{recording, still, write};
     use crate::train::shards::{Writer, WriterConfig};
     use std::path::Path;
@@ -362,6 +371,7 @@ mod tests {
                 frames,
                 size_px: 4,
                 audio: None,
+                votes: None,
                 tags: Default::default(),
             };
             let video = (0..frames).flat_map(|t| [(20 * s + t) as u8; 16]).collect();
@@ -433,13 +443,21 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let at = |n: &str| dir.path().join(n);
         let moving: Vec<Sample> = (0..4).map(|n| recording(Split::Train, n, 16, 20, 10.0)).collect();
-        let stills: Vec<Sample> = (0..9).map(|n| still(Split::Train, n, 16)).collect();
+        let voted = |n: usize| std::array::from_fn(|k| f32::from(k == n % 8));
+        let mut stills: Vec<Sample> = (0..9).map(|n| still(Split::Train, n, 16)).collect();
+        (0..9).filter(|n| n % 2 == 0).for_each(|n| stills[n].meta.votes = Some(voted(n)));
         let readers = vec![write(&at("moving"), &moving), write(&at("stills"), &stills)];
         let feed = ClipFeed::new(readers.clone(), &SHORT, 3, 5).unwrap();
         assert_eq!((feed.batches(), feed.fps), ((4 * 3 + 9) / 3, 10.0));
+        assert!(feed.voted() && !ClipFeed::new(readers[..1].to_vec(), &SHORT, 3, 5).unwrap().voted());
         let clips = |feed: &ClipFeed, epoch: usize| -> Vec<(Vec<u8>, [f32; 2])> {
             let batches: Vec<Batch> = feed.epoch(epoch).unwrap().map(Result::unwrap).collect();
             assert!(batches.iter().all(|b| (b.clips, b.frames) == (3, 4)));
+            for b in &batches {
+                let of = |c: usize| stills.iter().find(|s| s.labels[0] == b.labels[4 * c]).and_then(|s| s.meta.votes);
+                let want: Vec<Option<Votes>> = (0..3).map(of).collect();
+                assert!(b.votes == want || b.votes.is_empty() && want == [None; 3], "votes stay with their clips");
+            }
             let of = |b: Batch| {
                 let labels = b.labels.chunks(4).map(|l| l[0]).collect::<Vec<_>>();
                 b.video.chunks(4 * 256).map(<[u8]>::to_vec).zip(labels).collect::<Vec<_>>()

@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::render::Rng;
 use crate::train::data::npy;
+use crate::train::data::record::Votes;
 use crate::train::full::Backbone;
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -22,6 +23,8 @@ pub struct Batch {
     pub labels: Vec<[f32; 2]>,
     /// Features of the sound: how many a frame, and clips x frames x that many. A clip without sound has NaN.
     pub audio: Option<(usize, Vec<f32>)>,
+    /// What people saw in the face of each clip, where they were asked; empty if of none.
+    pub votes: Vec<Option<Votes>>,
 }
 
 impl Batch {
@@ -38,11 +41,17 @@ impl Batch {
                 return Err(Error::input(format!("clips of {a} and of {b} cannot be one batch")));
             }
             all.audio = join_audio(&all, &part)?;
+            all.votes = [&all, &part].map(Self::all_votes).concat();
             all.clips += part.clips;
             all.video.extend(part.video);
             all.labels.extend(part.labels);
         }
         Ok(all)
+    }
+
+    /// As many as there are clips.
+    fn all_votes(&self) -> Vec<Option<Votes>> {
+        if self.votes.is_empty() { vec![None; self.clips] } else { self.votes.clone() }
     }
 
     /// Writes the arrays to an npz file: `video` (clips x frames x size x size), `labels` (clips x frames x 2), and

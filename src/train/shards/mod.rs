@@ -34,7 +34,7 @@ pub use writer::{Writer, WriterConfig};
 pub(crate) use codec::{append, scan};
 pub(crate) use index::replace;
 
-use super::data::record::Split;
+use super::data::record::{Split, Votes};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -75,6 +75,9 @@ pub struct Meta {
     pub size_px: usize,
     /// `None`: the recording has no sound, or none was asked for.
     pub audio: Option<AudioMeta>,
+    /// What people saw in the face, where they were asked; holds for the whole recording.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub votes: Option<Votes>,
     /// Anything else worth keeping.
     pub tags: BTreeMap<String, String>,
 }
@@ -118,6 +121,12 @@ impl Meta {
         }
         if !(self.start_s.is_finite() && self.start_s >= 0.0) {
             return bad(format!("start_s is {}, expected 0 or more", self.start_s));
+        }
+        if let Some(votes) = &self.votes {
+            let shares = votes.iter().all(|v| (0.0..=1.0).contains(v));
+            if !shares || (votes.iter().sum::<f32>() - 1.0).abs() > 1e-3 {
+                return bad(format!("votes are {votes:?}, expected shares from 0 to 1 that sum to 1"));
+            }
         }
         match &self.audio {
             Some(a) if !(1..=65_536).contains(&a.dims) => bad(format!("audio.dims is {}, expected 1 to 65536", a.dims)),

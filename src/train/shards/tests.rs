@@ -15,6 +15,7 @@ pub fn sample(split: Split, seed: usize, frames: usize) -> Sample {
         frames,
         size_px: 4,
         audio: (!seed.is_multiple_of(2)).then(|| AudioMeta { name: "test".into(), dims: 3 }),
+        votes: seed.is_multiple_of(5).then_some([0.5, 0.25, 0.125, 0.125, 0.0, 0.0, 0.0, 0.0]),
         tags: [("set".to_owned(), "made up".to_owned())].into(),
     };
     let value = |i: usize| ((i * 31 + seed * 7) % 200) as f32 / 100.0 - 1.0;
@@ -190,7 +191,7 @@ fn what_does_not_fit_is_refused_by_the_writer() {
         change(&mut s);
         s
     };
-    let cases: [(Change, &str); 11] = [
+    let cases: [(Change, &str); 13] = [
         (|s| s.meta.split = Split::Train, "is of train, which ended before valid"),
         (|s| s.meta.key = "v001-000".into(), "occurs twice"),
         (|s| s.meta.key = "a.b".into(), "key is \"a.b\""),
@@ -201,6 +202,8 @@ fn what_does_not_fit_is_refused_by_the_writer() {
         (|s| s.audio.as_mut().unwrap()[0] = f32::NAN, "an acoustic value is not finite"),
         (|s| s.meta.audio.as_mut().unwrap().name = "x".into(), "has audio"),
         (|s| s.meta.fps = f64::NAN, "fps is NaN"),
+        (|s| s.meta.votes = Some([0.1; 8]), "sum to 1"),
+        (|s| s.meta.votes = Some([2.0, -1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]), "shares from 0 to 1"),
         (|s| (s.meta.size_px, s.video) = (5, vec![0; 75]), "has frames of 5 pixels, the folder 4"),
     ];
     for (change, want) in cases {

@@ -5,7 +5,6 @@
 
 use super::{Dataset, Options};
 use crate::error::{Error, Result};
-use crate::render::Affect;
 use crate::train::data::ferplus;
 use crate::train::data::record::{Labels, Loaded, Media, Recording, Split};
 use crate::train::data::table::read_text;
@@ -46,10 +45,10 @@ fn pictures(dir: &Path, file: &Path, text: &str, split: Split, loaded: &mut Load
         match ferplus::parse_row(line) {
             Err(what) => loaded.push(file, Err(Error::input(what).at(place))),
             Ok((name, None)) => loaded.leave_out(dir.join(name), "half of its votes or more are for no emotion"),
-            Ok((name, Some((valence, arousal)))) => {
+            Ok((name, Some((affect, votes)))) => {
                 let path = dir.join(&name);
                 if path.is_file() {
-                    loaded.push(file, Ok(still(&path, &name, split, Affect { arousal, valence })));
+                    loaded.push(file, Ok(still(&path, &name, split, Labels::Voted(affect, votes))));
                 } else {
                     loaded.push(file, Err(Error::input(format!("its picture {name} is missing")).at(place)));
                 }
@@ -58,17 +57,9 @@ fn pictures(dir: &Path, file: &Path, text: &str, split: Split, loaded: &mut Load
     }
 }
 
-fn still(path: &Path, name: &str, split: Split, affect: Affect) -> Recording {
+fn still(path: &Path, name: &str, split: Split, labels: Labels) -> Recording {
     let id = Path::new(name).file_stem().map_or(name.into(), |s| s.to_string_lossy()).into_owned();
-    Recording {
-        group: id.clone(),
-        id,
-        subject: None,
-        split,
-        media: Media::Still(path.to_owned()),
-        fps: None,
-        labels: Labels::Clip(affect),
-    }
+    Recording { group: id.clone(), id, subject: None, split, media: Media::Still(path.to_owned()), fps: None, labels }
 }
 
 #[cfg(test)]
@@ -92,8 +83,9 @@ mod tests {
         let tree = tree();
         let loaded = tree.open("ferplus");
         let r = by_id(&loaded, "fer1");
-        let Labels::Clip(affect) = &r.labels else { panic!("{:?}", r.labels) };
+        let Labels::Voted(affect, votes) = &r.labels else { panic!("{:?}", r.labels) };
         assert!((affect.valence - 0.32).abs() < 1e-6 && (affect.arousal - 0.03).abs() < 1e-6);
+        assert_eq!(votes[..3], [0.5, 0.5, 0.0]);
         assert!(matches!(&r.media, Media::Still(p) if p.ends_with("FER2013Train/fer1.png")));
         assert_eq!((r.split, by_id(&loaded, "fer2").split), (Split::Train, Split::Valid));
         assert_eq!((loaded.recordings.len(), loaded.report.left_out.len(), loaded.report.bad.len()), (2, 1, 0));

@@ -65,7 +65,7 @@ pub fn by_id<'a>(loaded: &'a Loaded, id: &str) -> &'a Recording {
 pub fn rows(r: &Recording) -> &[Option<Affect>] {
     match &r.labels {
         Labels::Series(a) => &a.values,
-        Labels::Clip(_) => panic!("{} has a clip's label", r.id),
+        Labels::Clip(_) | Labels::Voted(..) => panic!("{} has a clip's label", r.id),
     }
 }
 

@@ -20,6 +20,7 @@ pub fn still(split: Split, n: usize, size_px: usize) -> Sample {
         frames: 1,
         size_px,
         audio: None,
+        votes: None,
         tags: Default::default(),
     };
     let label = (n as f32 * 0.37).sin();

@@ -34,6 +34,7 @@ fn clip(still: &Still) -> Batch {
         video: still.image.data.clone(),
         labels: vec![[still.arousal, still.valence]],
         audio: None,
+        votes: Vec::new(),
     }
 }
 

@@ -239,7 +239,15 @@ fn clips_carry_the_state_and_their_ring() {
     let net = QatNet::new(&start, &Device::flex().autodiff()).unwrap();
     let (mut rng, frames) = (Rng::new(3, 3), 4);
     let video: Vec<u8> = (0..2 * frames * 400).map(|_| rng.below(256) as u8).collect();
-    let batch = Batch { clips: 2, frames, size_px: 20, video, labels: vec![[0.0; 2]; 2 * frames], audio: None };
+    let batch = Batch {
+        clips: 2,
+        frames,
+        size_px: 20,
+        video,
+        labels: vec![[0.0; 2]; 2 * frames],
+        audio: None,
+        votes: Vec::new(),
+    };
     let qat = Qat {
         spec: spec.clone(),
         rule: RULE,
