@@ -159,7 +159,7 @@ fn training(done: &Quantized) -> String {
         let stem = if config.newest_tap { ", the stem begun with the newest crop alone" } else { "" };
         return format!(
             "## Training\n\nDistilled from the full model whose weights have SHA-256 {}.{before} Trained: {part}{stem}, on clips of {} s. Seed {}, best \
-             of {} epochs by mean validation CCC: epoch {epoch}; loss {} x {}, teacher's values x {}, bins x {}, features x {}, lateness x {}, votes x {}; answers up to {} \
+             of {} epochs by mean validation CCC: epoch {epoch}; loss {} x {}, teacher's values x {}, bins x {}, features x {}, lateness x {}, settling x {}, votes x {}; answers up to {} \
              frames late. Temperatures fitted on the validation split {temperatures}.\n\n",
             kept.teacher,
             config.clips.seconds,
@@ -171,6 +171,7 @@ fn training(done: &Quantized) -> String {
             terms.bins,
             terms.features,
             terms.lateness,
+            terms.settling,
             terms.votes,
             kept.most
         );

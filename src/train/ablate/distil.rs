@@ -12,16 +12,16 @@ use crate::train::shards::Reader;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Rows of the analysis: from labels alone, term by term, to all of `base` but lateness and votes, then its alignments in time, then no labels;
-/// lateness, where `base` weighs it, beside labels alone and beside all; votes likewise beside labels alone.
+/// Rows of the analysis: from labels alone, term by term, to all of `base` but lateness, settling and votes, then its alignments in time, then no labels;
+/// lateness, where `base` weighs it, beside labels alone and beside all; settling and votes likewise beside labels alone.
 pub(super) fn variants(base: &DistilConfig) -> Vec<(&'static str, DistilConfig)> {
     let of = |terms: Terms, mode: LagMode| {
         let mut config = base.clone();
         (config.terms, config.lag.mode) = (terms, mode);
         config
     };
-    let all = Terms { lateness: 0.0, votes: 0.0, ..base.terms };
-    let Terms { lateness, votes, .. } = base.terms;
+    let all = Terms { lateness: 0.0, settling: 0.0, votes: 0.0, ..base.terms };
+    let Terms { lateness, settling, votes, .. } = base.terms;
     let labels = Terms { values: 0.0, bins: 0.0, features: 0.0, ..all };
     let mut rows = vec![
         ("labels", of(labels, LagMode::None)),
@@ -35,6 +35,9 @@ pub(super) fn variants(base: &DistilConfig) -> Vec<(&'static str, DistilConfig)>
     if lateness > 0.0 {
         rows.push(("labels-lateness", of(Terms { lateness, ..labels }, LagMode::None)));
         rows.push(("all-lateness", of(Terms { lateness, ..all }, LagMode::None)));
+    }
+    if settling > 0.0 {
+        rows.push(("labels-settling", of(Terms { settling, ..labels }, LagMode::None)));
     }
     if votes > 0.0 {
         rows.push(("labels-votes", of(Terms { votes, ..labels }, LagMode::None)));
@@ -76,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lateness_and_votes_are_rows_where_they_are_weighed_and_count_in_no_other() {
+    fn lateness_settling_and_votes_are_rows_where_they_are_weighed_and_count_in_no_other() {
         let names = |base: &DistilConfig| variants(base).into_iter().map(|(n, _)| n).collect::<Vec<_>>();
         let plain = DistilConfig::default();
         assert_eq!(names(&plain).len(), 7);
@@ -86,6 +89,11 @@ mod tests {
         for (name, config) in variants(&weighed) {
             assert_eq!(config.terms.lateness > 0.0, name.ends_with("lateness"), "{name}");
             config.validate().unwrap();
+        }
+        let settled = DistilConfig { terms: Terms { settling: 1.0, ..plain.terms }, ..plain.clone() };
+        assert_eq!(names(&settled)[7..], ["labels-settling"]);
+        for (name, config) in variants(&settled) {
+            assert_eq!(config.terms.settling > 0.0, name.ends_with("settling"), "{name}");
         }
         let voted = DistilConfig { terms: Terms { votes: 1.0, ..plain.terms }, ..plain.clone() };
         assert_eq!(names(&voted)[7..], ["labels-votes"]);

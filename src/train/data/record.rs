@@ -110,9 +110,12 @@ impl Annotation {
     }
 }
 
+/// Emotions that people vote for.
+pub const EMOTIONS: usize = 8;
+
 /// Shares of people who saw neutral, happiness, surprise, sadness, anger, disgust, fear or contempt in a face, in this order; their
 /// sum is 1.
-pub type Votes = [f32; 8];
+pub type Votes = [f32; EMOTIONS];
 
 /// Labels of one recording.
 #[derive(Debug, Clone, PartialEq)]

@@ -64,6 +64,9 @@ pub struct Terms {
     /// The square of how late the student's values follow the labels on average, in seconds squared, mean of both dimensions. A causal network
     /// that averages noise away answers late, for its people differ by more than their faces move; this weighs the one against the other.
     pub lateness: f64,
+    /// How far the update gates keep the state for longer than seconds ([`super::settling`]). In clips of seconds a unit whose gate is shut
+    /// stays at zero and costs nothing; over minutes it fills, and the readings creep.
+    pub settling: f64,
     /// Divergence of what a linear layer reads off the student's features, in training alone, from the shares of people's votes for each
     /// emotion. Ten votes on a picture say more than the two numbers that they are graded as.
     pub votes: f64,
@@ -71,7 +74,16 @@ pub struct Terms {
 
 impl Default for Terms {
     fn default() -> Self {
-        Self { labels: 1.0, values: 0.5, bins: 0.25, temperature: 2.0, features: 0.5, lateness: 0.0, votes: 0.0 }
+        Self {
+            labels: 1.0,
+            values: 0.5,
+            bins: 0.25,
+            temperature: 2.0,
+            features: 0.5,
+            lateness: 0.0,
+            settling: 0.0,
+            votes: 0.0,
+        }
     }
 }
 
@@ -122,13 +134,13 @@ impl DistilConfig {
     pub fn validate(&self) -> Result<()> {
         self.spec()?;
         self.recipe()?;
-        let Terms { labels, values, bins, temperature, features, lateness, votes } = self.terms;
-        let weights = [labels, values, bins, features, lateness, votes];
+        let Terms { labels, values, bins, temperature, features, lateness, settling, votes } = self.terms;
+        let weights = [labels, values, bins, features, lateness, settling, votes];
         if weights.iter().any(|w| !(w.is_finite() && *w >= 0.0)) || weights.iter().all(|w| *w == 0.0) {
             return Err(Error::usage("terms are weights from 0, at least one of them above it"));
         }
-        if lateness > 0.0 && labels + values + bins + features == 0.0 {
-            return Err(Error::usage("terms.lateness alone teaches nothing where labels do not move")
+        if lateness + settling > 0.0 && labels + values + bins + features == 0.0 {
+            return Err(Error::usage("terms.lateness and terms.settling alone teach nothing of what a face says")
                 .remedy("weigh terms.labels or one of the teacher's above 0"));
         }
         if votes > 0.0 && self.frozen_trunk {

@@ -273,6 +273,9 @@ impl Method for Distil {
         {
             sum.add("votes", t.votes, term);
         }
+        if t.settling > 0.0 {
+            sum.add("settling", t.settling, terms::settling(net.student.kept(&answers), self.fps));
+        }
         if t.values + t.bins + t.features > 0.0 {
             let lesson = self.lesson(batch);
             self.taught(net, &answers, &lesson, &mut sum)?;

@@ -12,7 +12,7 @@ mod terms;
 pub use config::{DistilConfig, LagConfig, LagMode, Terms};
 pub use method::{Distil, Running};
 pub use net::{Answers, Pupil};
-pub use terms::{Lesson, Pairs, bins, features, lateness, values, votes};
+pub use terms::{Lesson, Pairs, bins, features, lateness, settling, values, votes};
 
 use crate::error::{Error, Result};
 use crate::model::{Student, onnx};
@@ -34,7 +34,7 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-/// Fewest frames of a clip whose slopes differ: two of them.
+/// Fewest frames of a clip whose slopes differ, two of them, and whose state can settle.
 const SLOPES: usize = 4;
 
 /// What distillation reads and writes.
@@ -114,11 +114,10 @@ pub fn distil(
         let what = format!("clips of {} frames, with answers up to {most} frames late", feed.frames());
         return Err(Error::usage(what).remedy("raise clips.seconds, or lower lag.most_s"));
     }
-    if config.terms.lateness > 0.0 && feed.frames() < SLOPES {
-        let what = format!("clips of {} frames tell no lateness", feed.frames());
-        return Err(
-            Error::usage(what).remedy(format!("raise clips.seconds to {SLOPES} frames, or set terms.lateness=0"))
-        );
+    if config.terms.lateness + config.terms.settling > 0.0 && feed.frames() < SLOPES {
+        let what = format!("clips of {} frames tell no lateness, nor how a state settles", feed.frames());
+        return Err(Error::usage(what)
+            .remedy(format!("raise clips.seconds to {SLOPES} frames, or set terms.lateness=0 and terms.settling=0")));
     }
     if config.terms.votes > 0.0 && !feed.voted() {
         return Err(Error::input("terms.votes is above 0, but no training sample has votes on emotions")

@@ -2,14 +2,11 @@
 
 use crate::render::Rng;
 use crate::spec::StudentSpec;
-use crate::train::data::record::Votes;
+use crate::train::data::record::EMOTIONS;
 use crate::train::full::apart;
 use crate::train::net::{StudentNet, uniform};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, activation};
-
-/// Emotions that people vote for.
-pub(super) const EMOTIONS: usize = std::mem::size_of::<Votes>() / std::mem::size_of::<f32>();
 
 /// What the optimiser moves.
 #[derive(Module, Debug)]
@@ -27,6 +24,8 @@ pub struct Pupil {
 pub struct Answers {
     /// `clips x frames x 42`.
     pub logits: Tensor<3>,
+    /// `clips x frames x hidden`.
+    pub states: Tensor<3>,
     /// `clips x frames x features`.
     pub features: Tensor<3>,
 }
@@ -63,7 +62,19 @@ impl StudentNet {
         let [rows, width] = features.dims();
         let frames = rows / clips;
         let states = self.gru.unroll(features.clone(), clips, 1);
-        let logits: Vec<Tensor<3>> = states.into_iter().map(|h| self.logits(h).unsqueeze_dim(1)).collect();
-        Answers { logits: Tensor::cat(logits, 1), features: features.reshape([clips, frames, width]) }
+        let every = |of: &dyn Fn(&Tensor<2>) -> Tensor<2>| {
+            Tensor::cat(states.iter().map(|h| of(h).unsqueeze_dim::<3>(1)).collect(), 1)
+        };
+        let (logits, states) = (every(&|h| self.logits(h.clone())), every(&Tensor::clone));
+        Answers { logits, states, features: features.reshape([clips, frames, width]) }
+    }
+
+    /// Logits of the update gate behind all answers but each clip's first, which meets a zero state; `rows x hidden`.
+    pub fn kept(&self, answers: &Answers) -> Tensor<2> {
+        let [clips, frames, width] = answers.features.dims();
+        let (rows, hidden) = (clips * (frames - 1), self.gru.hidden);
+        let features = answers.features.clone().narrow(1, 1, frames - 1).reshape([rows, width]);
+        let states = answers.states.clone().narrow(1, 0, frames - 1).reshape([rows, hidden]);
+        self.gru.kept(features, states)
     }
 }

@@ -6,10 +6,16 @@ use crate::train::full::{FullNet, FullSpec};
 use crate::train::net::StudentNet;
 use crate::train::pretext::views::Normalise;
 use crate::train::run::{At, Batch, Method};
+use burn::module::Param;
 use burn::optim::{AdamWConfig, GradientsParams};
-use burn::tensor::{Tensor, TensorData, Tolerance};
+use burn::tensor::{Tensor, TensorData, Tolerance, activation};
 
 type Rows = Vec<Vec<f64>>;
+
+/// Answers of which no state is asked.
+fn told(logits: Tensor<3>, features: Tensor<3>) -> Answers {
+    Answers { states: features.clone(), logits, features }
+}
 
 fn tensor(rows: &[Rows], device: &Device) -> Tensor<3> {
     let shape = [rows.len(), rows[0].len(), rows[0][0].len()];
@@ -48,7 +54,7 @@ fn terms_equal_the_f64_oracle_at_every_shift_and_leave_out_what_shows_no_face() 
     let (s, t) = (drawn(&mut rng, clips, frames, HEADS), drawn(&mut rng, clips, frames, HEADS));
     let (sf, tf) = (drawn(&mut rng, clips, frames, 3), drawn(&mut rng, clips, frames, 4));
     let projection = &drawn(&mut rng, 1, 3, 4)[0];
-    let answers = Answers { logits: tensor(&s, &device), features: tensor(&sf, &device) };
+    let answers = told(tensor(&s, &device), tensor(&sf, &device));
     let mut seen = vec![true; clips * frames];
     seen[4] = false;
     let lesson = Lesson { logits: tensor(&t, &device), features: tensor(&tf, &device), seen: seen.clone() };
@@ -97,7 +103,7 @@ fn lateness_fits_answers_by_labels_and_slopes_a_constant_for_each_clip() {
     let mut rng = Rng::new(6, 0);
     let (clips, frames, fps) = (3, 9, 12.5);
     let logits = drawn(&mut rng, clips, frames, HEADS);
-    let answers = Answers { logits: tensor(&logits, &device), features: tensor(&logits, &device) };
+    let answers = told(tensor(&logits, &device), tensor(&logits, &device));
     let mut labels: Vec<[f32; 2]> = (0..clips * frames).map(|_| [rng.range(-0.9, 0.9), rng.range(-0.9, 0.9)]).collect();
     labels[11][1] = f32::NAN;
     for (d, head) in Head::ALL.into_iter().enumerate() {
@@ -143,7 +149,7 @@ fn lateness_tells_seconds_whatever_gain_and_the_bias_of_a_clip_and_counts_where_
     let late = |by: f64, gain: f64| {
         let logit = |c: usize, t: u32| 2.0 * (gain * wave(c, f64::from(t) / fps - by) + 0.1 * c as f64).atanh();
         let all: Vec<Rows> = (0..3).map(|c| (0..60).map(|t| vec![logit(c, t); HEADS]).collect()).collect();
-        let answers = Answers { logits: tensor(&all, &device), features: tensor(&all, &device) };
+        let answers = told(tensor(&all, &device), tensor(&all, &device));
         Head::ALL.map(|head| f64::from(lateness(&answers, &labels, fps, head).unwrap().into_scalar::<f32>()))
     };
     for (by, gain) in [(0.0, 1.0), (0.08, 1.0), (0.24, 1.0), (0.24, 0.5), (-0.16, 1.2)] {
@@ -190,7 +196,7 @@ fn the_gradient_of_lateness_is_that_of_the_square_at_its_running_mean() {
     let means = [0.3, -0.2];
     distil.running.late = means.map(Some);
     let x = tensor(&logits, &device).require_grad();
-    let answers = Answers { logits: x.clone(), features: x.clone() };
+    let answers = told(x.clone(), x.clone());
     let grads = distil.lateness(&answers, &labels).unwrap().backward();
     let gradient: Vec<f32> = x.grad(&grads).unwrap().into_data().try_to_vec().unwrap();
     let along: f64 = gradient.iter().zip(step.iter().flatten().flatten()).map(|(g, s)| f64::from(*g) * s).sum();
@@ -201,9 +207,7 @@ fn the_gradient_of_lateness_is_that_of_the_square_at_its_running_mean() {
             .map(|(a, b)| a.iter().zip(b).map(|(a, b)| a.iter().zip(b).map(|(a, b)| a + by * b).collect()).collect())
             .collect();
         let x = tensor(&moved, &device);
-        f64::from(
-            lateness(&Answers { logits: x.clone(), features: x }, &labels, 12.5, head).unwrap().into_scalar::<f32>(),
-        )
+        f64::from(lateness(&told(x.clone(), x), &labels, 12.5, head).unwrap().into_scalar::<f32>())
     };
     // The mean of both squares' tangents: (2 m late' + 2 m late') / 2, at the means that this batch has moved.
     let want: f64 = Head::ALL
@@ -215,12 +219,73 @@ fn the_gradient_of_lateness_is_that_of_the_square_at_its_running_mean() {
 }
 
 #[test]
+fn settling_is_the_square_by_which_gates_keep_the_state_longer_than_two_seconds() {
+    let device = Device::flex();
+    let mut rng = Rng::new(12, 0);
+    let kept: Vec<f64> = (0..60).map(|_| 4.0 * f64::from(rng.normal())).collect();
+    let rows: Vec<f32> = kept.iter().map(|v| *v as f32).collect();
+    // At 12.5 frames a second a share of exp(-1/25) a frame is 1/e in two seconds.
+    let most = -((1.0f64 / 25.0).exp() - 1.0).ln();
+    let want = kept.iter().map(|v| (v - most).max(0.0).powi(2)).sum::<f64>() / 60.0;
+    near(settling(Tensor::from_data(TensorData::new(rows, [6, 10]), &device), 12.5), want);
+}
+
+#[test]
+fn settling_opens_gates_that_are_shut_and_counts_only_where_it_is_weighed() {
+    let none = Terms { values: 0.0, bins: 0.0, features: 0.0, ..Terms::default() };
+    let mut distil = task(LagMode::None, Terms { settling: 0.1, ..none }, 0);
+    let (mut net, batch) = (pupil(&distil), batch(true));
+    let (hidden, device) = (distil.spec.hidden, distil.device.clone());
+    // Shut gates: the state takes thousands of frames to move, and the sigmoid has next to no gradient.
+    let shut: Vec<f32> = (0..3 * hidden).map(|i| if i < hidden { 8.0 } else { 0.0 }).collect();
+    net.student.gru.wb = Param::from_tensor(Tensor::from_data(shut.as_slice(), &device));
+
+    let rings = method::views(&batch, &distil.config, &distil.spec, &mut Rng::new(1, 0), &device);
+    let answers = net.student.answers(rings, batch.clips, false);
+    let cell = &net.student.gru;
+    let [clips, frames, width] = answers.features.dims();
+    let at = |t: &Tensor<3>, frame: usize| t.clone().narrow(1, frame, 1).reshape([clips, t.dims()[2]]);
+    let kept = net.student.kept(&answers).reshape([clips, frames - 1, hidden]);
+    assert_eq!(answers.features.dims()[2], width);
+    for t in 1..frames {
+        // A step is `new + gate * (state - new)`: where states are 1 and -1 apart, so are the next by twice the gate, but for the
+        // recurrence, which this gate does not depend on when its weights are left out.
+        let mut still = cell.clone();
+        still.r = Param::from_tensor(Tensor::zeros([hidden, 3 * hidden], &device));
+        let step =
+            |h: f32| still.step(still.project(at(&answers.features, t)), Tensor::ones([clips, hidden], &device) * h);
+        let gate = (step(1.0) - step(-1.0)) / 2.0;
+        let want = activation::sigmoid(still.kept(at(&answers.features, t), at(&answers.states, t - 1)));
+        gate.into_data().assert_approx_eq::<f32>(&want.into_data(), Tolerance::absolute(1e-5));
+        let own = cell.kept(at(&answers.features, t), at(&answers.states, t - 1)).into_data();
+        at(&kept, t - 1).into_data().assert_approx_eq::<f32>(&own, Tolerance::absolute(1e-4));
+    }
+
+    let mut optimiser = AdamWConfig::new().init();
+    let mut first = None;
+    for _ in 0..150 {
+        let loss = distil.loss(&net, &batch, At::default(), &mut Rng::new(1, 0)).unwrap();
+        assert_eq!(loss.terms.iter().map(|t| t.0).collect::<Vec<_>>(), ["labels", "settling"]);
+        let now = loss.terms[1].1;
+        if now < 0.01 * *first.get_or_insert(now) {
+            break;
+        }
+        net = optimiser.step(5e-2, net.clone(), GradientsParams::from_grads(loss.total.backward(), &net));
+    }
+    let with = distil.loss(&net, &batch, At::default(), &mut Rng::new(1, 0)).unwrap();
+    assert!(first.unwrap() > 5.0 && with.terms[1].1 < 0.01 * first.unwrap(), "{first:?} {:?}", with.terms);
+    distil.config.terms.settling = 0.0;
+    let without = distil.loss(&net, &batch, At::default(), &mut Rng::new(1, 0)).unwrap();
+    near(with.total - without.total, 0.1 * with.terms[1].1);
+}
+
+#[test]
 fn votes_are_the_divergence_of_what_a_layer_reads_off_the_features_of_clips_that_have_them() {
     let device = Device::flex();
     let mut rng = Rng::new(7, 0);
     let (clips, frames, width) = (3, 2, 4);
     let features = drawn(&mut rng, clips, frames, width);
-    let answers = Answers { logits: tensor(&features, &device), features: tensor(&features, &device) };
+    let answers = told(tensor(&features, &device), tensor(&features, &device));
     let layer = drawn(&mut rng, 1, width, 8).remove(0);
     let shares: [Votes; 2] = [[0.5, 0.3, 0.2, 0.0, 0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]];
     let given = [Some(shares[0]), None, Some(shares[1])];
@@ -401,7 +466,7 @@ fn late() -> (Answers, Lesson) {
     let taught = drawn(&mut rng, 4, 12, HEADS);
     let late: Vec<Rows> = taught.iter().map(|clip| (0..12).map(|t| clip[t.max(2) - 2].clone()).collect()).collect();
     let lesson = Lesson { logits: tensor(&taught, &device), features: tensor(&taught, &device), seen: vec![true; 48] };
-    (Answers { logits: tensor(&late, &device), features: tensor(&late, &device) }, lesson)
+    (told(tensor(&late, &device), tensor(&late, &device)), lesson)
 }
 
 #[test]
@@ -454,6 +519,7 @@ fn settings_that_make_no_sense_are_refused_by_name() {
             with(|c| c.terms = Terms { labels: 0.0, values: 0.0, bins: 0.0, features: 0.0, lateness: 1.0, ..c.terms }),
             "alone",
         ),
+        (with(|c| c.terms.settling = -1.0), "terms"),
         (with(|c| c.clips.apart = true), "frozen_trunk"),
         (with(|c| (c.terms.votes, c.frozen_trunk) = (1.0, true)), "terms.votes"),
         (with(|c| c.lag.most_s = 9.0), "most_s"),

@@ -268,6 +268,24 @@ impl Mixer {
         Ok((recordings + stills > 0).then(|| usize::from(self.rng.below(recordings + stills) >= recordings)))
     }
 
+    /// The clips of the next batch; `None` at the end of an epoch, of which less than a batch is left.
+    fn drawn(&mut self) -> Result<Option<Vec<Batch>>> {
+        let kind = if self.config.apart { self.kind()? } else { Some(0) };
+        let Some(kind) = kind else { return Ok(None) };
+        let mut clips = Vec::with_capacity(self.batch);
+        while clips.len() < self.batch {
+            if !self.config.apart {
+                self.refill()?;
+            }
+            let pool = &mut self.pools[kind];
+            if pool.is_empty() {
+                return Ok(None);
+            }
+            clips.push(pool.swap_remove(self.rng.below(pool.len())));
+        }
+        Ok(Some(clips))
+    }
+
     /// The clip of a still in this epoch, at the rate of the clips that are cut.
     fn moved(&self, still: &Sample) -> Batch {
         let motion = Motion::in_training(&still.meta.key, self.seed, self.epoch);
@@ -296,28 +314,7 @@ impl Iterator for Mixer {
     type Item = Result<Batch>;
 
     fn next(&mut self) -> Option<Result<Batch>> {
-        let mut clips = Vec::with_capacity(self.batch);
-        if self.config.apart {
-            let kind = match self.kind() {
-                Ok(kind) => kind?,
-                Err(e) => return Some(Err(e)),
-            };
-            let pool = &mut self.pools[kind];
-            (0..self.batch).for_each(|_| clips.push(pool.swap_remove(self.rng.below(pool.len()))));
-            return Some(Batch::join(clips));
-        }
-        while clips.len() < self.batch {
-            if let Err(e) = self.refill() {
-                return Some(Err(e));
-            }
-            let pool = &mut self.pools[0];
-            if pool.is_empty() {
-                // What is left of an epoch is less than a batch.
-                return None;
-            }
-            clips.push(pool.swap_remove(self.rng.below(pool.len())));
-        }
-        Some(Batch::join(clips))
+        self.drawn().and_then(|clips| clips.map(Batch::join).transpose()).transpose()
     }
 }
 

@@ -41,17 +41,16 @@ impl Batch {
                 return Err(Error::input(format!("clips of {a} and of {b} cannot be one batch")));
             }
             all.audio = join_audio(&all, &part)?;
-            all.votes = [&all, &part].map(Self::all_votes).concat();
+            if !(all.votes.is_empty() && part.votes.is_empty()) {
+                all.votes.resize(all.clips, None);
+                all.votes.extend_from_slice(&part.votes);
+                all.votes.resize(all.clips + part.clips, None);
+            }
             all.clips += part.clips;
             all.video.extend(part.video);
             all.labels.extend(part.labels);
         }
         Ok(all)
-    }
-
-    /// As many as there are clips.
-    fn all_votes(&self) -> Vec<Option<Votes>> {
-        if self.votes.is_empty() { vec![None; self.clips] } else { self.votes.clone() }
     }
 
     /// Writes the arrays to an npz file: `video` (clips x frames x size x size), `labels` (clips x frames x 2), and
