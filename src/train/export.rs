@@ -157,8 +157,12 @@ fn training(done: &Quantized) -> String {
         });
         let part = if config.frozen_trunk { "GRU and head alone" } else { "all of the network" };
         let stem = if config.newest_tap { ", the stem begun with the newest crop alone" } else { "" };
+        let mixed = match config.mixup {
+            0.0 => String::new(),
+            alpha => format!(", clips mixed in pairs by shares from Beta({alpha}, {alpha})"),
+        };
         return format!(
-            "## Training\n\nDistilled from the full model whose weights have SHA-256 {}.{before} Trained: {part}{stem}, on clips of {} s. Seed {}, best \
+            "## Training\n\nDistilled from the full model whose weights have SHA-256 {}.{before} Trained: {part}{stem}, on clips of {} s{mixed}. Seed {}, best \
              of {} epochs by mean validation CCC: epoch {epoch}; loss {} x {}, teacher's values x {}, bins x {}, features x {}, lateness x {}, settling x {}, votes x {}; answers up to {} \
              frames late. Temperatures fitted on the validation split {temperatures}.\n\n",
             kept.teacher,

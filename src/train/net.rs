@@ -185,7 +185,7 @@ impl GruCell {
 
     /// Logits of the update gate, `rows x hidden`, for rows of features and the states that they meet: of its sigmoid, the share of the
     /// state that a step keeps.
-    pub fn kept(&self, x: Tensor<2>, h: Tensor<2>) -> Tensor<2> {
+    pub fn update_logits(&self, x: Tensor<2>, h: Tensor<2>) -> Tensor<2> {
         let n = self.hidden;
         let update = |w: Tensor<2>| w.narrow(1, 0, n);
         let bias = (self.wb.val() + self.rb.val()).narrow(0, 0, n).unsqueeze();

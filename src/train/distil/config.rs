@@ -99,6 +99,9 @@ pub struct DistilConfig {
     pub lag: LagConfig,
     /// Random views of faces for the student; the teacher sees them as they are.
     pub augment: bool,
+    /// Mixes clips in pairs, views, labels and votes alike (mixup, Zhang et al., arXiv 1710.09412), by shares from Beta(`mixup`, `mixup`); 0 for none,
+    /// at most 1. Against learning pictures by heart; the teacher, who sees clips as they are, is left out.
+    pub mixup: f64,
     /// Train GRU and head alone, on the features of the convolutions as they are: for a last step on long clips, which a student
     /// is then read over without drifting, and which costs no backward pass through the convolutions.
     pub frozen_trunk: bool,
@@ -119,6 +122,7 @@ impl Default for DistilConfig {
             terms: Terms::default(),
             lag: LagConfig::default(),
             augment: true,
+            mixup: 0.0,
             frozen_trunk: false,
             newest_tap: false,
             device: DeviceKind::default(),
@@ -146,6 +150,13 @@ impl DistilConfig {
         if votes > 0.0 && self.frozen_trunk {
             return Err(Error::usage("terms.votes teaches the trunk, which frozen_trunk keeps as it is")
                 .remedy("set terms.votes=0 or frozen_trunk=false"));
+        }
+        if !(0.0..=1.0).contains(&self.mixup) {
+            return Err(Error::usage(format!("mixup is {}, expected 0 to 1", self.mixup)));
+        }
+        if self.mixup > 0.0 && values + bins + features > 0.0 {
+            return Err(Error::usage("mixup, but the teacher sees no mixed clips")
+                .remedy("set terms.values, terms.bins and terms.features to 0, or mixup=0"));
         }
         if self.clips.apart && !self.frozen_trunk {
             return Err(Error::usage(

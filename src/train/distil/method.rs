@@ -1,6 +1,7 @@
 //! Distillation as a [`Method`]: what labels say, what the teacher says, and how late the student may say it.
 
 use super::config::{DistilConfig, LagMode};
+use super::mix::Mixed;
 use super::net::{Answers, Pupil};
 use super::terms::{self, Lesson, Pairs};
 use crate::error::{Error, Result};
@@ -76,10 +77,13 @@ pub struct Distil {
 }
 
 impl Distil {
-    /// The student's outputs for views of `batch`.
-    fn answers(&self, net: &Pupil, batch: &Batch, rng: &mut Rng) -> Answers {
+    /// Views of `batch` for the student, mixed where that is asked for.
+    fn seen(&self, batch: &Batch, rng: &mut Rng) -> Mixed {
         let rings = views(batch, &self.config, &self.spec, rng, &self.device);
-        net.student.answers(rings, batch.clips, self.config.frozen_trunk)
+        match self.config.mixup {
+            0.0 => Mixed::none(rings, batch),
+            alpha => Mixed::drawn(rings, batch, alpha, rng),
+        }
     }
 
     /// The teacher's outputs for `batch` as it is: it sees both what comes before a frame and what comes after.
@@ -111,8 +115,8 @@ impl Distil {
     }
 
     /// The weighted loss against labels and how late the answers follow them, if there are any.
-    fn labels(&mut self, answers: &Answers, batch: &Batch, loss: &mut Sum) -> Result<()> {
-        let (weight, lateness, labels) = (self.config.terms.labels, self.config.terms.lateness, &batch.labels);
+    fn labels(&mut self, answers: &Answers, labels: &[[f32; 2]], loss: &mut Sum) -> Result<()> {
+        let (weight, lateness) = (self.config.terms.labels, self.config.terms.lateness);
         if lateness > 0.0
             && let Some(term) = self.lateness(answers, labels)
         {
@@ -264,17 +268,18 @@ impl Method for Distil {
     type Net = Pupil;
 
     fn loss(&mut self, net: &Pupil, batch: &Batch, _at: At, rng: &mut Rng) -> Result<Loss> {
-        let answers = self.answers(net, batch, rng);
+        let Mixed { rings, labels, votes } = self.seen(batch, rng);
+        let answers = net.student.answers(rings, batch.clips, self.config.frozen_trunk);
         let mut sum = Sum::default();
-        self.labels(&answers, batch, &mut sum)?;
+        self.labels(&answers, &labels, &mut sum)?;
         let t = self.config.terms;
         if t.votes > 0.0
-            && let Some(term) = terms::votes(&answers, &batch.votes, net.emotions.val())
+            && let Some(term) = terms::votes(&answers, &votes, net.emotions.val())
         {
             sum.add("votes", t.votes, term);
         }
         if t.settling > 0.0 {
-            sum.add("settling", t.settling, terms::settling(net.student.kept(&answers), self.fps));
+            sum.add("settling", t.settling, terms::settling(net.student.update_logits(&answers), self.fps));
         }
         if t.values + t.bins + t.features > 0.0 {
             let lesson = self.lesson(batch);

@@ -6,6 +6,7 @@
 
 mod config;
 mod method;
+mod mix;
 mod net;
 mod terms;
 

@@ -70,11 +70,11 @@ impl StudentNet {
     }
 
     /// Logits of the update gate behind all answers but each clip's first, which meets a zero state; `rows x hidden`.
-    pub fn kept(&self, answers: &Answers) -> Tensor<2> {
+    pub fn update_logits(&self, answers: &Answers) -> Tensor<2> {
         let [clips, frames, width] = answers.features.dims();
         let (rows, hidden) = (clips * (frames - 1), self.gru.hidden);
         let features = answers.features.clone().narrow(1, 1, frames - 1).reshape([rows, width]);
         let states = answers.states.clone().narrow(1, 0, frames - 1).reshape([rows, hidden]);
-        self.gru.kept(features, states)
+        self.gru.update_logits(features, states)
     }
 }

@@ -127,12 +127,12 @@ fn shares(label: &[f64], frames: usize, fps: f64) -> Option<[Vec<f64>; 2]> {
 /// Seconds in which a state is to fade to 1/e.
 const FADES_S: f64 = 2.0;
 
-/// The square by which the logits `kept` of the update gates lie above those of a state that fades to 1/e within two seconds, the mean over all
+/// The square by which `update_logits`, those of update gates, lie above those of a state that fades to 1/e within two seconds, the mean over all
 /// frames and units. It is taken of logits because a gate that is shut has no gradient left that would open it.
-pub fn settling(kept: Tensor<2>, fps: f64) -> Tensor<1> {
+pub fn settling(update_logits: Tensor<2>, fps: f64) -> Tensor<1> {
     let share = (-1.0 / (FADES_S * fps)).exp();
     let most = (share / (1.0 - share)).ln();
-    activation::relu(kept - most).powi_scalar(2).mean()
+    activation::relu(update_logits - most).powi_scalar(2).mean()
 }
 
 /// `T^2 KL(teacher || student)` in nats of the bins at temperature `T`, the mean over frames and both dimensions.

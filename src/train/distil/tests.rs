@@ -243,10 +243,9 @@ fn settling_opens_gates_that_are_shut_and_counts_only_where_it_is_weighed() {
     let rings = method::views(&batch, &distil.config, &distil.spec, &mut Rng::new(1, 0), &device);
     let answers = net.student.answers(rings, batch.clips, false);
     let cell = &net.student.gru;
-    let [clips, frames, width] = answers.features.dims();
+    let [clips, frames, _] = answers.features.dims();
     let at = |t: &Tensor<3>, frame: usize| t.clone().narrow(1, frame, 1).reshape([clips, t.dims()[2]]);
-    let kept = net.student.kept(&answers).reshape([clips, frames - 1, hidden]);
-    assert_eq!(answers.features.dims()[2], width);
+    let kept = net.student.update_logits(&answers).reshape([clips, frames - 1, hidden]);
     for t in 1..frames {
         // A step is `new + gate * (state - new)`: where states are 1 and -1 apart, so are the next by twice the gate, but for the
         // recurrence, which this gate does not depend on when its weights are left out.
@@ -255,9 +254,9 @@ fn settling_opens_gates_that_are_shut_and_counts_only_where_it_is_weighed() {
         let step =
             |h: f32| still.step(still.project(at(&answers.features, t)), Tensor::ones([clips, hidden], &device) * h);
         let gate = (step(1.0) - step(-1.0)) / 2.0;
-        let want = activation::sigmoid(still.kept(at(&answers.features, t), at(&answers.states, t - 1)));
+        let want = activation::sigmoid(still.update_logits(at(&answers.features, t), at(&answers.states, t - 1)));
         gate.into_data().assert_approx_eq::<f32>(&want.into_data(), Tolerance::absolute(1e-5));
-        let own = cell.kept(at(&answers.features, t), at(&answers.states, t - 1)).into_data();
+        let own = cell.update_logits(at(&answers.features, t), at(&answers.states, t - 1)).into_data();
         at(&kept, t - 1).into_data().assert_approx_eq::<f32>(&own, Tolerance::absolute(1e-4));
     }
 
@@ -338,6 +337,28 @@ fn votes_teach_the_trunk_of_single_frames_and_only_where_they_are_weighed() {
     assert_ne!(net.student.convs[0].main.val().into_data(), trunk);
     let without = task(LagMode::None, none, 0).loss(&net, &batch, At::default(), &mut Rng::new(1, 0)).unwrap();
     near(loss.total.clone() - without.total, loss.terms[1].1);
+}
+
+#[test]
+fn mixup_changes_what_is_learned_but_of_clips_that_are_alike() {
+    let terms = Terms { values: 0.0, bins: 0.0, features: 0.0, votes: 1.0, ..Terms::default() };
+    let loss = |mixup: f64, alike: bool| {
+        let mut distil = task(LagMode::None, terms, 0);
+        distil.config.mixup = mixup;
+        let (net, mut batch) = (pupil(&distil), batch(true));
+        batch.votes = (0..batch.clips).map(|i| Some(std::array::from_fn(|k| f32::from(k == i)))).collect();
+        if alike {
+            let (pixels, frames) = (batch.video.len() / batch.clips, batch.frames);
+            batch.video = batch.video[..pixels].repeat(batch.clips);
+            batch.labels = batch.labels[..frames].repeat(batch.clips);
+            batch.votes = vec![batch.votes[0]; batch.clips];
+        }
+        let loss = distil.loss(&net, &batch, At::default(), &mut Rng::new(4, 0)).unwrap();
+        loss.terms.iter().map(|t| t.1).collect::<Vec<f64>>()
+    };
+    let apart = |a: Vec<f64>, b: Vec<f64>| a.iter().zip(&b).map(|(a, b)| (a - b).abs()).collect::<Vec<f64>>();
+    assert!(apart(loss(1.0, false), loss(0.0, false)).iter().all(|d| *d > 1e-3));
+    assert!(apart(loss(1.0, true), loss(0.0, true)).iter().all(|d| *d < 1e-4));
 }
 
 /// A narrow student of 20 pixels.
@@ -520,6 +541,8 @@ fn settings_that_make_no_sense_are_refused_by_name() {
             "alone",
         ),
         (with(|c| c.terms.settling = -1.0), "terms"),
+        (with(|c| c.mixup = 1.5), "mixup"),
+        (with(|c| c.mixup = 0.2), "teacher"),
         (with(|c| c.clips.apart = true), "frozen_trunk"),
         (with(|c| (c.terms.votes, c.frozen_trunk) = (1.0, true)), "terms.votes"),
         (with(|c| c.lag.most_s = 9.0), "most_s"),
