@@ -1,7 +1,7 @@
 //! The student in training: with a projection of its features, and the weights of shifts in time.
 
 use crate::render::Rng;
-use crate::spec::StudentSpec;
+use crate::spec::{HEADS, StudentSpec};
 use crate::train::data::record::EMOTIONS;
 use crate::train::full::apart;
 use crate::train::net::{StudentNet, uniform};
@@ -62,10 +62,9 @@ impl StudentNet {
         let [rows, width] = features.dims();
         let frames = rows / clips;
         let states = self.gru.unroll(features.clone(), clips, 1);
-        let every = |of: &dyn Fn(&Tensor<2>) -> Tensor<2>| {
-            Tensor::cat(states.iter().map(|h| of(h).unsqueeze_dim::<3>(1)).collect(), 1)
-        };
-        let (logits, states) = (every(&|h| self.logits(h.clone())), every(&Tensor::clone));
+        let states: Tensor<3> = Tensor::cat(states.into_iter().map(|h| h.unsqueeze_dim(1)).collect(), 1);
+        let hidden = self.gru.hidden;
+        let logits = self.logits(states.clone().reshape([rows, hidden])).reshape([clips, frames, HEADS]);
         Answers { logits, states, features: features.reshape([clips, frames, width]) }
     }
 
