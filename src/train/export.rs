@@ -161,9 +161,13 @@ fn training(done: &Quantized) -> String {
             0.0 => String::new(),
             alpha => format!(", clips mixed in pairs by shares from Beta({alpha}, {alpha})"),
         };
+        let of = match terms.lateness_of {
+            [1.0, 1.0] => String::new(),
+            [a, v] => format!(" (arousal's x {a}, valence's x {v})"),
+        };
         return format!(
             "## Training\n\nDistilled from the full model whose weights have SHA-256 {}.{before} Trained: {part}{stem}, on clips of {} s{mixed}. Seed {}, best \
-             of {} epochs by mean validation CCC: epoch {epoch}; loss {} x {}, teacher's values x {}, bins x {}, features x {}, lateness x {}, settling x {}, votes x {}; answers up to {} \
+             of {} epochs by mean validation CCC: epoch {epoch}; loss {} x {}, teacher's values x {}, bins x {}, features x {}, lateness x {}{of}, settling x {}, votes x {}; answers up to {} \
              frames late. Temperatures fitted on the validation split {temperatures}.\n\n",
             kept.teacher,
             config.clips.seconds,

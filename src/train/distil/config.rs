@@ -64,6 +64,8 @@ pub struct Terms {
     /// The square of how late the student's values follow the labels on average, in seconds squared, mean of both dimensions. A causal network
     /// that averages noise away answers late, for its people differ by more than their faces move; this weighs the one against the other.
     pub lateness: f64,
+    /// What the lateness of arousal and that of valence count in `lateness`, before the mean of both is taken.
+    pub lateness_of: [f64; 2],
     /// How far the update gates keep the state for longer than seconds ([`super::settling`]). In clips of seconds a unit whose gate is shut
     /// stays at zero and costs nothing; over minutes it fills, and the readings creep.
     pub settling: f64,
@@ -81,6 +83,7 @@ impl Default for Terms {
             temperature: 2.0,
             features: 0.5,
             lateness: 0.0,
+            lateness_of: [1.0; 2],
             settling: 0.0,
             votes: 0.0,
         }
@@ -138,10 +141,13 @@ impl DistilConfig {
     pub fn validate(&self) -> Result<()> {
         self.spec()?;
         self.recipe()?;
-        let Terms { labels, values, bins, temperature, features, lateness, settling, votes } = self.terms;
+        let Terms { labels, values, bins, temperature, features, lateness, lateness_of, settling, votes } = self.terms;
         let weights = [labels, values, bins, features, lateness, settling, votes];
         if weights.iter().any(|w| !(w.is_finite() && *w >= 0.0)) || weights.iter().all(|w| *w == 0.0) {
             return Err(Error::usage("terms are weights from 0, at least one of them above it"));
+        }
+        if lateness_of.iter().any(|w| !(w.is_finite() && *w >= 0.0)) || lateness > 0.0 && lateness_of == [0.0; 2] {
+            return Err(Error::usage("terms.lateness_of are weights from 0, at least one of them above it"));
         }
         if lateness + settling > 0.0 && labels + values + bins + features == 0.0 {
             return Err(Error::usage("terms.lateness and terms.settling alone teach nothing of what a face says")

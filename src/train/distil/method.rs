@@ -98,17 +98,18 @@ impl Distil {
         }
     }
 
-    /// The square of the lateness, mean of the dimensions that tell it, by its running mean `m`: `m (2 late - m)`, whose gradient is that
+    /// The square of the lateness, weighed by dimension, mean of those that tell it, by its running mean `m`: `m (2 late - m)`, whose gradient is that
     /// of the square where lateness is its mean. A batch has few clips; the square of its own lateness is mostly chance, which it
     /// would be cheapest to lower by answers that move less.
     pub(super) fn lateness(&mut self, answers: &Answers, labels: &[[f32; 2]]) -> Option<Tensor<1>> {
         let mut squares = Vec::new();
-        for (head, kept) in Head::ALL.into_iter().zip(&mut self.running.late) {
+        let weights = self.config.terms.lateness_of;
+        for ((head, kept), weight) in Head::ALL.into_iter().zip(&mut self.running.late).zip(weights) {
             let Some(late) = terms::lateness(answers, labels, self.fps, head) else { continue };
             let now = f64::from(late.clone().into_scalar::<f32>());
             let mean = kept.map_or(now, |m| blend(m, now, STEADY));
             *kept = Some(mean);
-            squares.push((late * 2.0 - mean) * mean);
+            squares.push((late * 2.0 - mean) * mean * weight);
         }
         let n = squares.len() as f64;
         squares.into_iter().reduce(|a, b| a + b).map(|sum| sum / n)

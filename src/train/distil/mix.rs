@@ -3,7 +3,7 @@
 use crate::render::Rng;
 use crate::train::data::record::Votes;
 use crate::train::run::Batch;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Int, Tensor, TensorData};
 
 /// A batch in which every clip is a share of itself and the rest of another.
 pub struct Mixed {
@@ -11,7 +11,7 @@ pub struct Mixed {
     pub rings: Tensor<4>,
     /// (arousal, valence) of every frame; NaN where either clip has none.
     pub labels: Vec<[f32; 2]>,
-    /// Of each clip, `None` where either has none.
+    /// Of each clip, `None` where it has none.
     pub votes: Vec<Option<Votes>>,
 }
 
@@ -32,23 +32,28 @@ impl Mixed {
         Self { rings, labels: batch.labels.clone(), votes: batch.votes.clone() }
     }
 
-    /// Every clip with another, which lies as many places on as `rng` draws, each by a share of its own from Beta(`alpha`, `alpha`), the same for
-    /// all frames of the clip. `alpha` is in (0, 1]; the smaller it is, the more are left nearly as they were.
+    /// Every clip with another, by a share of its own from Beta(`alpha`, `alpha`), the same for all frames of the clip. Clips with votes are mixed
+    /// with one another and those without likewise, so that no votes are lost; the other lies as many places on among its kind as `rng` draws, and
+    /// a clip that is alone of its kind stays as it is. `alpha` is in (0, 1]; the smaller it is, the more are left nearly as they were.
     pub fn drawn(rings: Tensor<4>, batch: &Batch, alpha: f64, rng: &mut Rng) -> Self {
         let (clips, frames) = (batch.clips, batch.frames);
-        let on = if clips > 1 { 1 + rng.below(clips - 1) } else { 0 };
+        let of = |clip: usize| batch.votes.get(clip).copied().flatten();
+        let mut others = vec![0; clips];
+        let (voted, unvoted): (Vec<usize>, Vec<usize>) = (0..clips).partition(|clip| of(*clip).is_some());
+        for kind in [voted, unvoted] {
+            let on = if kind.len() > 1 { 1 + rng.below(kind.len() - 1) } else { 0 };
+            kind.iter().enumerate().for_each(|(i, clip)| others[*clip] = kind[(i + on) % kind.len()]);
+        }
         let shares: Vec<f32> = (0..clips).map(|_| share(alpha, rng)).collect();
-        let other = |clip: usize| (clip + on) % clips;
         let blend = |clip: usize, a: f32, b: f32| shares[clip] * a + (1.0 - shares[clip]) * b;
 
         let labels = (0..clips * frames).map(|at| {
             let (clip, frame) = (at / frames, at % frames);
-            let (own, its) = (batch.labels[at], batch.labels[other(clip) * frames + frame]);
+            let (own, its) = (batch.labels[at], batch.labels[others[clip] * frames + frame]);
             std::array::from_fn(|d| blend(clip, own[d], its[d]))
         });
-        let of = |clip: usize| batch.votes.get(clip).copied().flatten();
         let votes = (0..clips).map(|clip| {
-            let (own, its) = of(clip).zip(of(other(clip)))?;
+            let (own, its) = of(clip).zip(of(others[clip]))?;
             Some(std::array::from_fn(|k| blend(clip, own[k], its[k])))
         });
         let (labels, votes) = (labels.collect(), votes.collect());
@@ -56,12 +61,9 @@ impl Mixed {
         let rows = clips * frames;
         let weights: Vec<f32> = (0..rows).map(|at| shares[at / frames]).collect();
         let weights = Tensor::<4>::from_data(TensorData::new(weights, [rows, 1, 1, 1]), &rings.device());
-        let cut = on * frames;
-        let others = match cut {
-            0 => rings.clone(),
-            _ => Tensor::cat(vec![rings.clone().narrow(0, cut, rows - cut), rings.clone().narrow(0, 0, cut)], 0),
-        };
-        Self { rings: (rings - others.clone()) * weights + others, labels, votes }
+        let at: Vec<i32> = (0..rows).map(|at| (others[at / frames] * frames + at % frames) as i32).collect();
+        let its = rings.clone().select(0, Tensor::<1, Int>::from_data(at.as_slice(), &rings.device()));
+        Self { rings: (rings - its.clone()) * weights + its, labels, votes }
     }
 }
 
@@ -87,7 +89,7 @@ mod tests {
     #[test]
     fn what_is_seen_and_what_is_said_of_it_are_blended_by_the_same_share() {
         let (clips, frames) = (5, 2);
-        // Every clip is all of one value, which its labels and its votes say too; clips 1 and 4 say less.
+        // Every clip is all of one value, which its labels and its votes say too; clips 1, 2 and 4 say less.
         let value = |clip: usize| 0.1 * (clip + 1) as f32;
         let mut batch = Batch {
             clips,
@@ -98,7 +100,7 @@ mod tests {
             ..Batch::default()
         };
         batch.labels[3][0] = f32::NAN;
-        batch.votes[4] = None;
+        [batch.votes[2], batch.votes[4]] = [None; 2];
         let seen: Vec<f32> = (0..clips * frames * 2 * 9).map(|i| value(i / (frames * 2 * 9))).collect();
         let rings =
             || Tensor::<4>::from_data(TensorData::new(seen.clone(), [clips * frames, 2, 3, 3]), &Device::flex());
@@ -119,8 +121,12 @@ mod tests {
                 assert!(votes.is_none_or(|v| v.iter().all(|v| (v - seen[clip * frames * 18]).abs() < 1e-6)));
             }
         }
-        // A frame without a label spoils its own clip and the one that it is mixed into; clips without votes likewise.
+        // A frame without a label spoils its own clip and the one that it is mixed into; no clip loses its votes.
         assert!(moved > 100 && (unlabelled, unvoted) == (40, 40), "{moved} {unlabelled} {unvoted}");
+        let mut alone = batch.clone();
+        alone.votes[2] = Some([value(2); 8]);
+        let mixed = Mixed::drawn(rings(), &alone, 1.0, &mut Rng::new(0, 0));
+        assert_eq!(mixed.labels[8..], alone.labels[8..], "the only clip without votes stays as it is");
         let none = Mixed::none(rings(), &batch);
         assert_eq!((none.rings.into_data(), none.votes), (rings().into_data(), batch.votes.clone()));
     }

@@ -297,6 +297,8 @@ fn settings_that_make_no_sense_are_refused_by_name() {
         (with(|c| c.terms.values = -1.0), "terms"),
         (with(|c| c.terms.temperature = 0.0), "temperature"),
         (with(|c| c.terms.lateness = f64::NAN), "terms"),
+        (with(|c| c.terms.lateness_of[1] = -1.0), "terms.lateness_of"),
+        (with(|c| (c.terms.lateness, c.terms.lateness_of) = (1.0, [0.0; 2])), "terms.lateness_of"),
         (
             with(|c| c.terms = Terms { labels: 0.0, values: 0.0, bins: 0.0, features: 0.0, lateness: 1.0, ..c.terms }),
             "alone",

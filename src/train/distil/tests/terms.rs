@@ -95,7 +95,8 @@ fn the_gradient_of_lateness_is_that_of_the_square_at_its_running_mean() {
     let (clips, frames) = (3, 9);
     let (logits, step) = (drawn(&mut rng, clips, frames, HEADS), drawn(&mut rng, clips, frames, HEADS));
     let labels: Vec<[f32; 2]> = (0..clips * frames).map(|_| [rng.range(-0.9, 0.9), rng.range(-0.9, 0.9)]).collect();
-    let mut distil = task(LagMode::None, Terms { lateness: 1.0, ..Terms::default() }, 0);
+    let weights = [0.5, 2.0];
+    let mut distil = task(LagMode::None, Terms { lateness: 1.0, lateness_of: weights, ..Terms::default() }, 0);
     let means = [0.3, -0.2];
     distil.running.late = means.map(Some);
     let x = tensor(&logits, &device).require_grad();
@@ -112,11 +113,12 @@ fn the_gradient_of_lateness_is_that_of_the_square_at_its_running_mean() {
         let x = tensor(&moved, &device);
         f64::from(lateness(&told(x.clone(), x), &labels, 12.5, head).unwrap().into_scalar::<f32>())
     };
-    // The mean of both squares' tangents: (2 m late' + 2 m late') / 2, at the means that this batch has moved.
+    // The weighed mean of both squares' tangents: (w 2 m late' + w 2 m late') / 2, at the means that this batch has moved.
     let want: f64 = Head::ALL
         .into_iter()
         .zip(distil.running.late)
-        .map(|(head, m)| m.unwrap() * (late(1e-2, head) - late(-1e-2, head)) / 2e-2)
+        .zip(weights)
+        .map(|((head, m), w)| w * m.unwrap() * (late(1e-2, head) - late(-1e-2, head)) / 2e-2)
         .sum();
     assert!(want.abs() > 1e-4 && (along - want).abs() < 0.02 * want.abs(), "{along} {want}");
 }
