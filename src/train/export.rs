@@ -150,10 +150,13 @@ fn training(done: &Quantized) -> String {
     );
     if let Some(DistilOrigin { kept, epoch }) = &done.origin.distil {
         let (config, terms) = (&kept.config, &kept.config.terms);
-        let before = kept.started_from.as_ref().map_or(String::new(), |from| {
-            format!(
-                " The last of several steps, which began at weights with SHA-256 {from}; what follows is of this step."
-            )
+        let at = match kept.started_from.as_slice() {
+            [] => None,
+            [one] => Some(format!("weights with SHA-256 {one}")),
+            several => Some(format!("the mean of weights with SHA-256 {}", several.join(" and "))),
+        };
+        let before = at.map_or(String::new(), |at| {
+            format!(" The last of several steps, which began at {at}; what follows is of this step.")
         });
         let part = if config.frozen_trunk { "GRU and head alone" } else { "all of the network" };
         let stem = if config.newest_tap { ", the stem begun with the newest crop alone" } else { "" };

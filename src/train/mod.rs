@@ -29,4 +29,5 @@ pub mod run;
 pub mod score;
 pub mod shards;
 pub mod sign;
+pub mod soup;
 pub mod verify;

@@ -427,7 +427,7 @@ fn every_bundle_in_models_is_certified_and_signed_by_a_key_of_models_trust_toml(
         let o = program::vaerr().args(["models", "check"]).arg(&folder).arg("--trust").arg(&trust).output().unwrap();
         let said = stdout(&o);
         assert!(o.status.success() && said.contains("gates hold"), "{}: {said}{}", folder.display(), stderr(&o));
-        assert!(said.contains("signature: by the key \"development 2026-11\", over every file"), "{said}");
+        assert!(said.contains("signature: by the key \"development 2026-11d\", over every file"), "{said}");
         let card = std::fs::read_to_string(folder.join("card.md")).unwrap();
         assert!(card.contains("The certificate passes"), "{}: its card lacks the figures", folder.display());
         names.push(folder.file_name().unwrap().to_str().unwrap().to_owned());

@@ -48,6 +48,14 @@ fn a_distilled_student_is_quantised_exported_and_verified_against_its_teacher() 
     succeed(distil(&at("teacher"), &at("on"), &from).arg("--resume"));
     let told = refuse(&mut distil_to("nano", &at("teacher"), &at("nano"), &from));
     assert!(told.contains("does not grow into this size"), "{told}");
+    // The mean of two students, of one size.
+    let on = at("on");
+    let two = [&from[..], &["--start-from", on.to_str().unwrap()]].concat();
+    succeed(&mut distil(&at("teacher"), &at("mean"), &two));
+    assert!(first("mean") < first("student"), "{} {}", first("mean"), first("student"));
+    let nano = concat!(env!("CARGO_MANIFEST_DIR"), "/models/starts/nano.onnx");
+    let told = refuse(&mut distil(&at("teacher"), &at("odd"), &[&from[..], &["--start-from", nano]].concat()));
+    assert!(told.contains("not of one size"), "{told}");
     // Clips of one frame; votes, which these recordings do not have.
     let frames = [&from[..2], &["--set", "clips.seconds=0.01", "--set", "lag.mode=none"]].concat();
     succeed(&mut distil(&at("teacher"), &at("frames"), &frames));

@@ -20,7 +20,7 @@ fn a_new_key_signs_a_bundle_that_the_runtime_then_knows_by_it() {
     assert!(refuse(&mut trainer(&["keygen", &at("dev.key")])).contains("exists already"));
 
     let said = succeed(&mut trainer(&["sign", "--key", &at("dev.key"), &at("bundle")]));
-    assert!(said.starts_with("vaerr-nano version 2: 4 files signed by the key "), "{said}");
+    assert!(said.starts_with("vaerr-nano version 3: 4 files signed by the key "), "{said}");
     let check = Command::new(env!("CARGO_BIN_EXE_vaerr"))
         .args(["models", "check", &at("bundle"), "--trust", &at("trust.toml")])
         .output()

@@ -127,9 +127,10 @@ pub(super) struct Distil {
     /// Folder of a run of `finetune`: the teacher.
     #[arg(long, value_name = "RUN", required_unless_present = "print_config")]
     teacher: Option<PathBuf>,
-    /// Student to start from: the folder of a run of `distil`, or an fp32 student.onnx; of the same size, or nano for small.
+    /// Student to start from: the folder of a run of `distil`, or an fp32 student.onnx; of the same size, or nano for small. Given
+    /// several times, the mean of their weights.
     #[arg(long, value_name = "RUN|FILE")]
-    start_from: Option<PathBuf>,
+    start_from: Vec<PathBuf>,
     /// Size of the student: pico, nano or small; short for --set size=...
     #[arg(long)]
     size: Option<String>,

@@ -208,7 +208,7 @@ impl Work<'_> {
         let teacher = self.paths.teacher.clone();
         let teacher = teacher.ok_or_else(|| Error::usage("the analysis of distillation needs a teacher"))?;
         let run = self.run_of(job);
-        let start_from = self.paths.start_from.clone();
+        let start_from = self.paths.start_from.iter().cloned().collect();
         let paths = DistilPaths { teacher, shards: vec![self.paths.shards.clone()], run: run.clone(), start_from };
         crate::train::distil::distil(&config, &paths, true, &Alone, self.stop, false)?;
         let videos = distil::predictions(&run, &self.paths.shards, self.split)?;

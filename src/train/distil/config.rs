@@ -143,10 +143,11 @@ impl DistilConfig {
         self.recipe()?;
         let Terms { labels, values, bins, temperature, features, lateness, lateness_of, settling, votes } = self.terms;
         let weights = [labels, values, bins, features, lateness, settling, votes];
-        if weights.iter().any(|w| !(w.is_finite() && *w >= 0.0)) || weights.iter().all(|w| *w == 0.0) {
+        let no_weight = |w: &f64| !(w.is_finite() && *w >= 0.0);
+        if weights.iter().any(no_weight) || weights.iter().all(|w| *w == 0.0) {
             return Err(Error::usage("terms are weights from 0, at least one of them above it"));
         }
-        if lateness_of.iter().any(|w| !(w.is_finite() && *w >= 0.0)) || lateness > 0.0 && lateness_of == [0.0; 2] {
+        if lateness_of.iter().any(no_weight) || lateness > 0.0 && lateness_of == [0.0; 2] {
             return Err(Error::usage("terms.lateness_of are weights from 0, at least one of them above it"));
         }
         if lateness + settling > 0.0 && labels + values + bins + features == 0.0 {

@@ -29,6 +29,7 @@ use crate::train::run::feed::ClipFeed;
 use crate::train::run::ranks::Ranks;
 use crate::train::run::{BEST, Done, Feed, Judge, Training, Verdict};
 use crate::train::shards::Reader;
+use crate::train::soup::mean;
 use burn::module::Module;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
@@ -47,8 +48,9 @@ pub struct DistilPaths {
     pub shards: Vec<PathBuf>,
     /// Folder of the run.
     pub run: PathBuf,
-    /// Folder of an earlier run, or an fp32 `student.onnx`, to start from: of the same size, or one that grows into it.
-    pub start_from: Option<PathBuf>,
+    /// Folders of earlier runs, or fp32 `student.onnx`, to start from: of the same size, or one that grows into it. Of several, the
+    /// mean of their weights.
+    pub start_from: Vec<PathBuf>,
 }
 
 /// What a run's checkpoint says of the student, for whoever reads it later.
@@ -61,9 +63,9 @@ pub struct Kept {
     pub taught: usize,
     /// Frames of the longest shift.
     pub most: usize,
-    /// SHA-256 of the weights that it started from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub started_from: Option<String>,
+    /// SHA-256 of the weights that it started from; of several, their mean.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub started_from: Vec<String>,
 }
 
 /// Mean CCC of the folded student on the validation split, through the runtime's arithmetic; over folders, each judged on its
@@ -130,12 +132,12 @@ pub fn distil(
         teacher: checkpoint::digest(&paths.teacher.join(BEST))?,
         taught: features,
         most,
-        started_from: paths.start_from.as_ref().map(|from| digest(from)).transpose()?,
+        started_from: paths.start_from.iter().map(|from| digest(from)).collect::<Result<_>>()?,
     };
     let mut net = Pupil::new(&spec, features, most, config.run.seed, &device);
     let goes_on = resume && checkpoint::find(&paths.run).is_some();
-    if let Some(from) = paths.start_from.as_ref().filter(|_| !goes_on) {
-        net = taken_over(net, &kept, from, &feed, &device)?;
+    if !paths.start_from.is_empty() && !goes_on {
+        net = taken_over(net, &kept, &paths.start_from, &feed, &device)?;
         if config.newest_tap {
             net.student = net.student.newest_tap();
         }
@@ -179,10 +181,21 @@ fn weights(from: &Path) -> PathBuf {
     if from.is_dir() { from.join(BEST) } else { from.to_owned() }
 }
 
-/// `net` with the student that `from` holds: of a run of the same size as it was trained, with its projection where the teacher is
-/// the same; else folded, grown to this size if need be, its BatchNorms set by the first batch.
-fn taken_over(net: Pupil, kept: &Kept, from: &Path, feed: &ClipFeed, device: &Device) -> Result<Pupil> {
-    let student = if from.is_dir() {
+/// The folded student of a run, or of the file itself.
+fn folded(from: &Path) -> Result<Student> {
+    if from.is_dir() {
+        return Ok(best(from)?.0);
+    }
+    let bytes = std::fs::read(from).map_err(|e| Error::input("cannot be read").at(from.display()).caused_by(e))?;
+    onnx::read_student(&bytes).map_err(|e| e.at(from.display()))
+}
+
+/// `net` with the student that `starts` hold: of one run of the same size as it was trained, with its projection where the teacher
+/// is the same; else folded, of several the mean, grown to this size if need be, its BatchNorms set by the first batch.
+fn taken_over(net: Pupil, kept: &Kept, starts: &[PathBuf], feed: &ClipFeed, device: &Device) -> Result<Pupil> {
+    if let [from] = starts
+        && from.is_dir()
+    {
         let (before, _): (Kept, _) = checkpoint::kept(from, "distil", "run of distil")?;
         if before.config.size == kept.config.size {
             let known = Pupil::new(&before.config.spec()?, before.taught, before.most, 0, device);
@@ -190,17 +203,15 @@ fn taken_over(net: Pupil, kept: &Kept, from: &Path, feed: &ClipFeed, device: &De
             let projection = if before.teacher == kept.teacher { known.projection } else { net.projection };
             return Ok(Pupil { student: known.student, projection, emotions: known.emotions, shifts: net.shifts });
         }
-        best(from)?.0
-    } else {
-        let bytes = std::fs::read(from).map_err(|e| Error::input("cannot be read").at(from.display()).caused_by(e))?;
-        onnx::read_student(&bytes).map_err(|e| e.at(from.display()))?
-    };
+    }
+    let student = mean(&starts.iter().map(|from| folded(from)).collect::<Result<Vec<_>>>()?)?;
     let (spec, seed) = (kept.config.spec()?, kept.config.run.seed);
     let student = if student.spec == spec { student } else { grown(&student, &spec, NOISE, seed)? };
     let first = feed.epoch(0)?.next().ok_or_else(|| Error::input("the training split gives no batch"))??;
     let rings = method::views(&first, &kept.config, &spec, &mut Rng::new(seed, 2 << 49), &device.clone().inner());
     let rings = if rings.dims()[1] == 1 { rings.repeat_dim(1, spec.ring) } else { rings };
-    Ok(Pupil { student: unfold(&student, rings, device).map_err(|e| e.at(from.display()))?, ..net })
+    let places: Vec<_> = starts.iter().map(|from| from.display().to_string()).collect();
+    Ok(Pupil { student: unfold(&student, rings, device).map_err(|e| e.at(places.join(", ")))?, ..net })
 }
 
 /// Refuses teachers whose frames, values or bins are not the student's.
