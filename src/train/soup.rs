@@ -18,7 +18,7 @@ pub fn mean(students: &[Student]) -> Result<Student> {
     }
     let trunks = students.iter().map(|s| match &s.trunk {
         Trunk::Fp32(convs) => Ok(convs),
-        Trunk::Int8(_) => Err(Error::usage("an int8 student has no mean with others").remedy("take its fp32 student")),
+        Trunk::Int8(_) => Err(Error::usage("an int8 student cannot be trained on").remedy("take its fp32 student")),
     });
     let trunks = trunks.collect::<Result<Vec<_>>>()?;
     let conv = |i: usize| Conv { weight: mean_of(&trunks, |t| &t[i].weight), bias: mean_of(&trunks, |t| &t[i].bias) };

@@ -55,7 +55,10 @@ fn a_distilled_student_is_quantised_exported_and_verified_against_its_teacher() 
     assert!(first("mean") < first("student"), "{} {}", first("mean"), first("student"));
     let nano = concat!(env!("CARGO_MANIFEST_DIR"), "/models/starts/nano.onnx");
     let told = refuse(&mut distil(&at("teacher"), &at("odd"), &[&from[..], &["--start-from", nano]].concat()));
-    assert!(told.contains("not of one size"), "{told}");
+    assert!(told.contains("not of one size") && told.contains("nano.onnx"), "{told}");
+    let int8 = concat!(env!("CARGO_MANIFEST_DIR"), "/models/vaerr-pico/student-int8.onnx");
+    let told = refuse(&mut distil(&at("teacher"), &at("int8"), &["--start-from", int8]));
+    assert!(told.contains("take its fp32 student") && told.contains("student-int8.onnx"), "{told}");
     // Clips of one frame; votes, which these recordings do not have.
     let frames = [&from[..2], &["--set", "clips.seconds=0.01", "--set", "lag.mode=none"]].concat();
     succeed(&mut distil(&at("teacher"), &at("frames"), &frames));

@@ -32,7 +32,7 @@ use crate::train::shards::Reader;
 use crate::train::soup::mean;
 use burn::module::Module;
 use burn::tensor::Device;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -64,8 +64,22 @@ pub struct Kept {
     /// Frames of the longest shift.
     pub most: usize,
     /// SHA-256 of the weights that it started from; of several, their mean.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_several")]
     pub started_from: Vec<String>,
+}
+
+/// A list, or a text in place of a list of one: so runs stood before they could start from several.
+fn one_or_several<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Said {
+        One(String),
+        Several(Vec<String>),
+    }
+    Ok(match Said::deserialize(from)? {
+        Said::One(one) => vec![one],
+        Said::Several(several) => several,
+    })
 }
 
 /// Mean CCC of the folded student on the validation split, through the runtime's arithmetic; over folders, each judged on its
@@ -204,14 +218,15 @@ fn taken_over(net: Pupil, kept: &Kept, starts: &[PathBuf], feed: &ClipFeed, devi
             return Ok(Pupil { student: known.student, projection, emotions: known.emotions, shifts: net.shifts });
         }
     }
-    let student = mean(&starts.iter().map(|from| folded(from)).collect::<Result<Vec<_>>>()?)?;
+    let places = starts.iter().map(|from| from.display().to_string()).collect::<Vec<_>>().join(", ");
+    let students = starts.iter().map(|from| folded(from)).collect::<Result<Vec<_>>>()?;
+    let student = mean(&students).map_err(|e| e.at(&places))?;
     let (spec, seed) = (kept.config.spec()?, kept.config.run.seed);
     let student = if student.spec == spec { student } else { grown(&student, &spec, NOISE, seed)? };
     let first = feed.epoch(0)?.next().ok_or_else(|| Error::input("the training split gives no batch"))??;
     let rings = method::views(&first, &kept.config, &spec, &mut Rng::new(seed, 2 << 49), &device.clone().inner());
     let rings = if rings.dims()[1] == 1 { rings.repeat_dim(1, spec.ring) } else { rings };
-    let places: Vec<_> = starts.iter().map(|from| from.display().to_string()).collect();
-    Ok(Pupil { student: unfold(&student, rings, device).map_err(|e| e.at(places.join(", ")))?, ..net })
+    Ok(Pupil { student: unfold(&student, rings, device).map_err(|e| e.at(places))?, ..net })
 }
 
 /// Refuses teachers whose frames, values or bins are not the student's.

@@ -315,3 +315,23 @@ fn settings_that_make_no_sense_are_refused_by_name() {
         assert!(told.contains(word), "{told}");
     }
 }
+
+#[test]
+fn runs_that_name_one_start_in_a_text_are_still_read() {
+    let config = DistilConfig::default();
+    let kept = |starts: &[&str]| Kept {
+        config: config.clone(),
+        teacher: "t".into(),
+        taught: 3,
+        most: 0,
+        started_from: starts.iter().map(|s| (*s).to_owned()).collect(),
+    };
+    let read = |text: serde_json::Value| serde_json::from_value::<Kept>(text).unwrap();
+    let mut text = serde_json::to_value(kept(&["a"])).unwrap();
+    assert_eq!(read(text.clone()), kept(&["a"]));
+    text["started_from"] = "a".into();
+    assert_eq!(read(text), kept(&["a"]));
+    for starts in [&[][..], &["a", "b"][..]] {
+        assert_eq!(read(serde_json::to_value(kept(starts)).unwrap()), kept(starts));
+    }
+}
