@@ -14,7 +14,6 @@ use crate::sink::{self, JsonLines, Lines, Live, Sink};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -136,7 +135,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
         }
         views.iter_mut().try_for_each(|v| v.show(frame, readings))?;
         pairs.add(readings, truth);
-        Ok(!stop.load(Ordering::Relaxed))
+        Ok(!stop.asked())
     });
     // What was read before a failure is kept.
     let finished = sinks.iter_mut().try_for_each(|s| s.finish());

@@ -1,7 +1,8 @@
 //! Layer 1: pixels and time. A [`Frame`] is what a source delivers, a [`Gray`] what faces are read from.
 
 use crate::error::{Error, Result};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 /// Largest frame side accepted, in pixels.
 pub const MAX_SIDE_PX: usize = 16_384;
@@ -60,6 +61,10 @@ pub struct Frame {
     pub time: Duration,
     /// Number of the frame in the stream, from 0.
     pub index: u64,
+    /// When the picture was taken, where the source has a clock.
+    pub taken: Option<SystemTime>,
+    /// File name of a picture that is a stream of its own.
+    pub file: Option<Arc<str>>,
 }
 
 impl Default for Frame {
@@ -72,6 +77,8 @@ impl Default for Frame {
             data: Vec::new(),
             time: Duration::ZERO,
             index: 0,
+            taken: None,
+            file: None,
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::face::{RollEstimator, RollModel, SeetaDetector, TrackedFace, Tracker}
 use crate::frame::{Frame, Gray};
 use crate::session::{Failover, Session};
 use crate::spec::{CropRule, FaceState, Manifest, Reading, StudentSpec};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Everything between a source and its readings; one session a face, one engine at a time for all.
@@ -23,6 +24,7 @@ pub struct Pipeline {
     gray: Gray,
     readings: Vec<Reading>,
     unverified: bool,
+    source: Arc<str>,
 }
 
 impl Pipeline {
@@ -44,12 +46,18 @@ impl Pipeline {
             gray: Gray::default(),
             readings: Vec::new(),
             unverified: false,
+            source: Arc::default(),
         })
     }
 
     /// The same, each reading saying that the model runs unverified ([`crate::model::admission`]).
     pub fn marked_unverified(self, unverified: bool) -> Self {
         Self { unverified, ..self }
+    }
+
+    /// The same, each reading naming the source of its frame.
+    pub fn reading_from(self, source: &str) -> Self {
+        Self { source: source.into(), ..self }
     }
 
     /// Reads every face of a frame; one reading with `face: none` if there is none.
@@ -75,17 +83,15 @@ impl Pipeline {
         let stepped = self.engines.step(&self.gray, &self.faces, sessions, frame.time)?;
         self.readings.clear();
         let blank = Reading {
+            source: Arc::clone(&self.source),
+            time: frame.taken,
             time_s: frame.time.as_secs_f64(),
             frame: frame.index,
-            face: FaceState::NONE,
-            r#box: None,
-            arousal: None,
-            valence: None,
-            confidence: None,
-            interval: None,
+            file: frame.file.clone(),
             engine: stepped.engine,
             latency_us: start.elapsed().as_micros() as u64,
             unverified: self.unverified,
+            ..Reading::default()
         };
         for (face, found) in self.faces.iter().zip(stepped.estimates) {
             let square = face.square;
@@ -96,7 +102,7 @@ impl Pipeline {
                 valence: Some(found.values[1]),
                 confidence: Some(found.confidence.clamp(0.0, 1.0)),
                 interval: Some(found.interval),
-                ..blank
+                ..blank.clone()
             });
         }
         if self.readings.is_empty() {
