@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 /// Largest frame side accepted, in pixels.
 pub const MAX_SIDE_PX: usize = 16_384;
 /// Largest frame accepted, in pixels (8000 x 6000 and a little more).
-pub const MAX_AREA_PX: usize = 64 << 20;
+pub const MAX_AREA_PX: usize = 48 << 20;
 
 /// Layout of a frame's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +89,7 @@ impl Frame {
     /// # Errors
     /// Refuses empty and absurdly large sizes, so that a damaged header cannot exhaust memory.
     pub fn reshape(&mut self, width: usize, height: usize, format: PixelFormat, range: Range) -> Result<()> {
-        check_size(width, height)?;
+        Self::check_size(width, height)?;
         self.data.resize(format.bytes(width, height), 0);
         (self.width, self.height, self.format, self.range) = (width, height, format, range);
         Ok(())
@@ -181,7 +181,7 @@ impl Frame {
     /// # Errors
     /// Names the expected and the found length.
     pub fn validate(&self) -> Result<()> {
-        check_size(self.width, self.height)?;
+        Self::check_size(self.width, self.height)?;
         let want = self.format.bytes(self.width, self.height);
         if self.data.len() != want {
             return Err(Error::input(format!(
@@ -195,15 +195,20 @@ impl Frame {
         }
         Ok(())
     }
-}
 
-fn check_size(width: usize, height: usize) -> Result<()> {
-    let ok = (1..=MAX_SIDE_PX).contains(&width) && (1..=MAX_SIDE_PX).contains(&height) && width * height <= MAX_AREA_PX;
-    if ok {
-        return Ok(());
+    /// Refuses empty and absurdly large sizes.
+    ///
+    /// # Errors
+    /// Names what is accepted.
+    pub fn check_size(width: usize, height: usize) -> Result<()> {
+        let ok =
+            (1..=MAX_SIDE_PX).contains(&width) && (1..=MAX_SIDE_PX).contains(&height) && width * height <= MAX_AREA_PX;
+        if ok {
+            return Ok(());
+        }
+        Err(Error::input(format!("a picture of {width}x{height} pixels cannot be read"))
+            .remedy(format!("sides from 1 to {MAX_SIDE_PX} and at most {MAX_AREA_PX} pixels are accepted")))
     }
-    Err(Error::input(format!("a picture of {width}x{height} pixels cannot be read"))
-        .remedy(format!("sides from 1 to {MAX_SIDE_PX} and at most {MAX_AREA_PX} pixels are accepted")))
 }
 
 fn stretch(y: u8) -> u8 {
