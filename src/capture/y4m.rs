@@ -191,6 +191,11 @@ impl<R: Read + Send> FrameSource for Y4m<R> {
             Err(Trouble::Damage(what)) => {
                 self.over = true;
                 self.stats.damaged += 1;
+                if self.stats.delivered == 0 {
+                    return Err(Error::input(format!("holds no whole picture: {what}"))
+                        .at(&self.info.name)
+                        .remedy("check that the program that wrote it ended well"));
+                }
                 log::warn!("{}: {what}; {} frames were read before it", self.info.name, self.stats.delivered);
                 return Ok(Next::End);
             }
@@ -253,6 +258,15 @@ mod tests {
         }
         let frames = check_contract(&mut Y4m::new(&bytes[..], "t").unwrap());
         assert_eq!(frames.iter().map(|f| f.time.as_millis()).collect::<Vec<_>>(), [0, 250, 350, 450, 1000]);
+    }
+
+    #[test]
+    fn a_stream_without_one_whole_picture_is_an_error() {
+        let bytes = stream(1);
+        let mut source = Y4m::new(&bytes[..bytes.len() - 5], "t").unwrap();
+        let e = source.next_frame(&mut Frame::default()).unwrap_err().to_string();
+        assert!(e.contains("t: holds no whole picture: the stream ends within a frame"), "{e}");
+        assert_eq!(source.next_frame(&mut Frame::default()).unwrap(), Next::End);
     }
 
     #[test]

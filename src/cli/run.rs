@@ -12,7 +12,7 @@ use crate::model::Precision;
 use crate::pipeline::{self, Pipeline, TruthPairs};
 use crate::session::failover;
 use crate::sink::{self, JsonLines, Lines, Live, Sink};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -115,6 +115,15 @@ fn validate(args: &Args) -> Result<Request> {
     Ok(Request { choice, precision, pictures })
 }
 
+/// The input as it may be printed: addresses may hold a password.
+fn shown(input: &OsStr) -> String {
+    let text = input.display().to_string();
+    match text.split_once("://") {
+        Some((scheme, _)) => format!("{scheme}://..."),
+        None => text,
+    }
+}
+
 fn sinks(args: &Args) -> Result<Vec<Box<dyn Sink>>> {
     let mut all: Vec<Box<dyn Sink>> = Vec::new();
     if let Some(path) = &args.out {
@@ -166,7 +175,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
         bundle.manifest().name,
         started.failover.name(),
         started.failover.precision().map_or("", Precision::name),
-        args.input.display()
+        shown(&args.input)
     );
     let options = Options {
         pictures: request.pictures,
