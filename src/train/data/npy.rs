@@ -70,18 +70,15 @@ impl Header {
         self.shape.iter().try_fold(self.item_bytes()?, |n, side| n.checked_mul(*side as u64))
     }
 
-    /// Refuses a shape that an archive of `archive_bytes` cannot hold, whatever its members claim, and sides of 0, with which a
-    /// header alone could ask for any number of rows.
+    /// Refuses a shape that an archive of `archive_bytes` cannot hold, whatever its members claim, and arrays without a byte, of which
+    /// a header alone could have any number of rows.
     ///
     /// # Errors
     /// Says which of the two.
     pub fn ensure_held_by(&self, archive_bytes: u64) -> Result<()> {
-        if self.shape.contains(&0) {
-            return Err(Error::input(format!("is an empty array {:?}", self.shape)));
-        }
-        let most = archive_bytes.saturating_mul(MOST_INFLATED);
         match self.data_bytes() {
-            Some(bytes) if bytes <= most => Ok(()),
+            Some(0) => Err(Error::input(format!("is an empty array {:?} of {}", self.shape, self.descr))),
+            Some(bytes) if bytes <= archive_bytes.saturating_mul(MOST_INFLATED) => Ok(()),
             _ => Err(Error::input(format!(
                 "is an array {:?} of {}, more than a file of {archive_bytes} bytes can hold",
                 self.shape, self.descr
@@ -215,6 +212,9 @@ mod tests {
         ] {
             assert!(held(shape, 10).unwrap_err().to_string().contains(want), "{shape:?}");
         }
+        assert!(
+            Header::new("|V0", &[1 << 60]).ensure_held_by(10).unwrap_err().to_string().contains("is an empty array")
+        );
     }
 
     #[test]
