@@ -220,7 +220,7 @@ fn a_small_file_that_claims_a_large_network_is_refused_before_the_network_is_mad
         assert!(start.elapsed().as_secs() < 5);
     }
     let tensor = |shape: Vec<usize>| {
-        Stored::deferred("a".into(), burn::tensor::DType::F32, shape.into(), None, 4, || unreachable!("not read"))
+        Stored::deferred("a".into(), burn::tensor::DType::F32, shape, None, 4, || unreachable!("not read"))
     };
     assert_eq!(values(&[tensor(vec![2, 3]), tensor(vec![4])], 1000).unwrap(), 10);
     assert_eq!(values(&[tensor(vec![200]), tensor(vec![200])], 800).unwrap(), 400);
