@@ -4,7 +4,7 @@ use super::bundle::TrustArgs;
 use super::{Outcome, models, print_json, print_text, targets};
 use crate::engine::ENGINES;
 use crate::error::Result;
-use crate::model::Bundle;
+use crate::model::Head;
 use crate::spec::Target;
 use std::process::{Command, Stdio};
 
@@ -74,7 +74,7 @@ fn has_ffmpeg() -> bool {
 }
 
 pub(super) fn run(args: &Args) -> Result<Outcome> {
-    let model = models::check(Bundle::shipped(), args.trust.load()?.as_ref());
+    let model = models::check(Head::shipped(), args.trust.load()?.as_ref());
     let (checks, good) = (model.lines(), model.good());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let engines: Vec<(&str, &str, Option<String>)> =

@@ -6,7 +6,7 @@ use crate::engine::{self, Choice, EngineEntry};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::admission::{Finding, Verdict};
 use crate::model::signature::Trust;
-use crate::model::{Bundle, Format, Precision, Student, read_student};
+use crate::model::{Bundle, Format, Head, Precision, Student, read_student_file};
 use crate::spec::HEADS;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -26,7 +26,7 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
-    /// Check digests, signature, version, certificate and a trial step on every engine; exit code 1 if anything fails.
+    /// Check signature, version, certificate, digests and a trial step on every engine; exit code 1 if anything fails.
     Check {
         /// Folder of the bundle; the shipped one if not given.
         dir: Option<PathBuf>,
@@ -65,12 +65,6 @@ enum Action {
     },
 }
 
-/// The student in a file, whichever its format.
-fn read_file(file: &Path) -> Result<Student> {
-    let bytes = std::fs::read(file).map_err(|e| Error::io("cannot be read").at(file.display()).caused_by(e))?;
-    read_student(&bytes).map_err(|e| Error::new(e.kind(), "cannot be used").at(file.display()).caused_by(e))
-}
-
 fn convert(student: &Student, to: Format, out: &Path) -> Result<Outcome> {
     let bytes = to.write(student)?;
     std::fs::write(out, bytes).map_err(|e| Error::io("cannot be written").at(out.display()).caused_by(e))?;
@@ -78,10 +72,10 @@ fn convert(student: &Student, to: Format, out: &Path) -> Result<Outcome> {
 }
 
 fn list(root: &Path, json: bool) -> Result<Outcome> {
-    let mut rows = vec![("(shipped)".to_owned(), Bundle::shipped())];
+    let mut rows = vec![("(shipped)".to_owned(), Head::shipped())];
     rows.extend(Bundle::list(root).into_iter().map(|(dir, b)| (dir.display().to_string(), b)));
     if json {
-        let row = |(place, b): &(String, Result<Bundle>)| match b {
+        let row = |(place, b): &(String, Result<Head>)| match b {
             Ok(b) => serde_json::json!({"place": place, "name": b.manifest().name, "licence": b.manifest().licence}),
             Err(e) => serde_json::json!({"place": place, "error": e.to_string()}),
         };
@@ -122,6 +116,8 @@ enum Mark {
     Held,
     /// Nothing to check, or let pass.
     None,
+    /// Not tried, because something before it failed.
+    Skipped,
     Failed,
 }
 
@@ -134,6 +130,7 @@ impl Mark {
         match self {
             Mark::Held => "ok",
             Mark::None => "none",
+            Mark::Skipped => "skipped",
             Mark::Failed => "FAILED",
         }
     }
@@ -149,6 +146,14 @@ impl Checked {
         self.rows.iter().all(|(_, mark, _)| *mark != Mark::Failed)
     }
 
+    fn failed(&self, name: &str) -> bool {
+        self.rows.iter().any(|(check, mark, _)| check == name && *mark == Mark::Failed)
+    }
+
+    fn skip_engines(&mut self) {
+        self.add("engines", Mark::Skipped, "not tried: a model that fails a check runs on none");
+    }
+
     /// A line a check, for people.
     pub(super) fn lines(&self) -> Vec<String> {
         self.rows.iter().map(|(check, mark, what)| format!("{:<7} {check}: {what}", mark.word())).collect()
@@ -160,37 +165,57 @@ impl Checked {
     }
 }
 
-/// Checks what was opened: digests, signature, version, certificate, and a trial step on every engine.
-pub(super) fn check(opened: Result<Bundle>, trust: Option<&Trust>) -> Checked {
+/// Checks what was opened: signature, version, certificate, digests, and a trial step on every engine. Files whose signature failed
+/// are not read, and engines are not stepped on what failed anywhere.
+pub(super) fn check(opened: Result<Head>, trust: Option<&Trust>) -> Checked {
     let mut done = Checked { place: String::new(), rows: Vec::new() };
-    let bundle = match opened {
-        Ok(bundle) => bundle,
+    let head = match opened {
+        Ok(head) => head,
         Err(e) => {
             done.add("digests", Mark::Failed, e.to_string());
             return done;
         }
     };
-    done.place = bundle.place().to_owned();
-    done.add("digests", Mark::Held, format!("manifest, lengths and SHA-256 of {} files", bundle.names().count()));
-    for (format, name) in Format::ALL.into_iter().filter_map(|f| Some((f, f.derived_file()?))) {
-        let Some(file) = bundle.file(name) else { continue };
-        let made = bundle.student(Precision::Int8).and_then(|s| format.write(&s));
-        done.add(name, Mark::of(made.is_ok_and(|bytes| bytes == file)), "what student-int8.onnx gives");
-    }
-    for (name, finding) in Verdict::of(&bundle, trust, SystemTime::now()).findings() {
+    done.place = head.place().to_owned();
+    for (name, finding) in Verdict::of(&head, trust, SystemTime::now()).findings() {
         match finding {
             Finding::Held(what) => done.add(*name, Mark::Held, what),
             Finding::NotAsked(why) => done.add(*name, Mark::None, why),
             Finding::Failed(e) => done.add(*name, Mark::Failed, e.to_string()),
         }
     }
-    for entry in engine::ENGINES.iter().filter(|e| (e.unavailable)().is_none()) {
-        for precision in [Precision::Fp32, Precision::Int8].into_iter().filter(|p| bundle.has(*p)) {
-            let (mark, what) = tried(&bundle, entry, precision);
-            done.add(format!("engine {} {}", entry.name, precision.name()), mark, what);
+    if done.failed("signature") {
+        done.add("digests", Mark::Skipped, "not tried: the signature failed, so the files are not read");
+        done.skip_engines();
+        return done;
+    }
+    match head.load() {
+        Ok(bundle) => check_files(&bundle, &mut done),
+        Err(e) => {
+            done.add("digests", Mark::Failed, e.to_string());
+            done.skip_engines();
         }
     }
     done
+}
+
+/// What the files give: those that are made from others, and the engines' steps.
+fn check_files(bundle: &Bundle, done: &mut Checked) {
+    done.add("digests", Mark::Held, format!("manifest, lengths and SHA-256 of {} files", bundle.names().count()));
+    for (format, name) in Format::ALL.into_iter().filter_map(|f| Some((f, f.derived_file()?))) {
+        let Some(file) = bundle.file(name) else { continue };
+        let made = bundle.student(Precision::Int8).and_then(|s| format.write(&s));
+        done.add(name, Mark::of(made.is_ok_and(|bytes| bytes == file)), "what student-int8.onnx gives");
+    }
+    if !done.good() {
+        return done.skip_engines();
+    }
+    for entry in engine::ENGINES.iter().filter(|e| (e.unavailable)().is_none()) {
+        for precision in [Precision::Fp32, Precision::Int8].into_iter().filter(|p| bundle.has(*p)) {
+            let (mark, what) = tried(bundle, entry, precision);
+            done.add(format!("engine {} {}", entry.name, precision.name()), mark, what);
+        }
+    }
 }
 
 fn tried(bundle: &Bundle, entry: &EngineEntry, precision: Precision) -> (Mark, String) {
@@ -217,7 +242,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
         Action::List { root, json } => list(root, *json),
         Action::Check { dir, trust, json } => check_folder(dir.as_deref(), trust, *json),
         Action::Show { dir, json } => {
-            let bundle = bundle::open(dir.as_deref())?;
+            let bundle = bundle::open(dir.as_deref())?.load()?;
             if *json {
                 print_json(&serde_json::to_value(bundle.manifest()).unwrap_or_default())?;
             } else {
@@ -227,7 +252,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
         }
         Action::Convert { dir, to, precision, out, trust, allow_unverified } => {
             let student = match dir {
-                Some(file) if file.is_file() => read_file(file)?,
+                Some(file) if file.is_file() => read_student_file(file)?,
                 dir => {
                     let admitted = bundle::admit(bundle::open(dir.as_deref())?, trust, *allow_unverified)?;
                     admitted.bundle.student(super::precision(precision)?)?

@@ -1,8 +1,9 @@
 //! Whether a bundle may run: signature, version and certificate, weighed in one place.
 //!
-//! What a bundle's own digests prove is settled when it is opened ([`Bundle::load`]). Everything that runs one asks [`Verdict::of`].
+//! It is judged by its [`Head`], before its files are read; what they are held against, the manifest's digests, is part of it. Everything
+//! that runs a bundle asks [`Verdict::of`].
 
-use super::Bundle;
+use super::Head;
 use super::signature::{self, Statement, Trust};
 use crate::error::{Error, Result};
 use crate::spec::Certificate;
@@ -31,7 +32,7 @@ impl Verdict {
     ///
     /// The embedded bundle came with the program, so it needs no signature; its certificate must hold as any other, and so must
     /// the least version.
-    pub fn of(bundle: &Bundle, trust: Option<&Trust>, now: SystemTime) -> Self {
+    pub fn of(bundle: &Head, trust: Option<&Trust>, now: SystemTime) -> Self {
         let mut findings = vec![("signature", signature(bundle, trust, now))];
         findings.extend(trust.map(|t| ("version", version(bundle, t))));
         findings.push(("certificate", certificate(bundle)));
@@ -73,7 +74,7 @@ impl Verdict {
     }
 }
 
-fn signature(bundle: &Bundle, trust: Option<&Trust>, now: SystemTime) -> Finding {
+fn signature(bundle: &Head, trust: Option<&Trust>, now: SystemTime) -> Finding {
     match (trust, bundle.signature()) {
         (None, None) => Finding::NotAsked("none, and no trust file asks for one".into()),
         (None, Some(_)) => Finding::NotAsked("there, but no trust file names keys to check it with".into()),
@@ -90,17 +91,19 @@ fn signature(bundle: &Bundle, trust: Option<&Trust>, now: SystemTime) -> Finding
     }
 }
 
-fn signed_by(bundle: &Bundle, file: &[u8], trust: &Trust, now: SystemTime) -> Result<String> {
+fn signed_by(bundle: &Head, file: &[u8], trust: &Trust, now: SystemTime) -> Result<String> {
     let signed = signature::verify(file, trust, now).map_err(|e| e.at(format!("{}/model.sig", bundle.place())))?;
     ensure_covered(bundle, &signed.statement)?;
-    Ok(signed.key)
+    // The manifest's name is now known to be what was signed.
+    signed.key.ensure_may_sign(&bundle.manifest().name).map_err(|e| e.at(bundle.place()))?;
+    Ok(signed.key.name)
 }
 
 /// Holds a bundle's files against a statement.
 ///
 /// # Errors
 /// The first file that was not signed, is missing, differs, or is no plain file.
-pub fn ensure_covered(bundle: &Bundle, statement: &Statement) -> Result<()> {
+pub fn ensure_covered(bundle: &Head, statement: &Statement) -> Result<()> {
     // Before any is read, for they can be of any size.
     if let Some(name) = bundle.others().iter().find(|n| !statement.digests().contains_key(*n)) {
         return Err(signature::not_signed(bundle.place(), name));
@@ -108,11 +111,12 @@ pub fn ensure_covered(bundle: &Bundle, statement: &Statement) -> Result<()> {
     statement.ensure_covers(bundle.place(), &bundle.digests()?)
 }
 
-fn version(bundle: &Bundle, trust: &Trust) -> Finding {
+fn version(bundle: &Head, trust: &Trust) -> Finding {
     let (have, name) = (bundle.manifest().version, &bundle.manifest().name);
     match trust.minimum_version(name) {
-        least if have >= least => Finding::Held(format!("{have}, at least {least} asked for")),
-        least => Finding::Failed(
+        None => Finding::NotAsked(format!("{have}; {} names no least version of {name}", trust.place())),
+        Some(least) if have >= least => Finding::Held(format!("{have}, at least {least} asked for")),
+        Some(least) => Finding::Failed(
             Error::model(format!("version {have} of {name} is too old: {} asks for {least} or newer", trust.place()))
                 .at(bundle.place())
                 .remedy("install the newer bundle"),
@@ -120,7 +124,7 @@ fn version(bundle: &Bundle, trust: &Trust) -> Finding {
     }
 }
 
-fn certificate(bundle: &Bundle) -> Finding {
+fn certificate(bundle: &Head) -> Finding {
     match bundle.certificate() {
         None => Finding::Failed(
             Error::model("has no certificate")
@@ -134,7 +138,7 @@ fn certificate(bundle: &Bundle) -> Finding {
     }
 }
 
-fn certified(bundle: &Bundle, bytes: &[u8]) -> Result<String> {
+fn certified(bundle: &Head, bytes: &[u8]) -> Result<String> {
     let at = format!("{}/{}", bundle.place(), Certificate::FILE);
     let certificate = Certificate::parse(bytes).map_err(|e| e.at(&at))?;
     certificate.ensure_for(bundle.manifest()).map_err(|e| e.at(&at))?;

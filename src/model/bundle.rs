@@ -1,35 +1,31 @@
 //! A model bundle on disk or embedded: manifest, two graphs, card, and beside them certificate and signature.
 
-use super::signature::Digests;
-use super::{Precision, Student, folder, hex, onnx, signature};
+use super::head::{CERTIFICATE, MANIFEST};
+use super::{Head, Precision, Student, hex, onnx};
 use crate::error::{Error, Result};
-use crate::spec::{Certificate, FileEntry, Manifest};
+use crate::spec::{FileEntry, Manifest};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::ErrorKind;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
-const MANIFEST: &str = Manifest::BESIDE[0];
-const CERTIFICATE: &str = Certificate::FILE;
-const SIGNATURE: &str = Manifest::BESIDE[2];
-const MOST_MANIFEST_BYTES: u64 = 1 << 20;
-const MOST_CERTIFICATE_BYTES: u64 = 16 << 20;
-
-/// A bundle whose files all have the length and digest that its manifest names.
+/// A bundle whose files all have the length and digest that its manifest names, behind its [`Head`].
 ///
 /// What it holds was read once; a file that changes later changes nothing here.
 #[derive(Debug, Clone)]
 pub struct Bundle {
-    place: String,
-    manifest: Manifest,
-    manifest_sha256: String,
+    head: Head,
     files: BTreeMap<String, Vec<u8>>,
-    certificate: Option<Vec<u8>>,
-    signature: Option<Vec<u8>>,
-    /// The folder that it came from.
-    folder: Option<PathBuf>,
-    /// Names of what else lies in the folder.
-    others: Vec<String>,
-    embedded: bool,
+}
+
+impl Deref for Bundle {
+    type Target = Head;
+
+    fn deref(&self) -> &Head {
+        &self.head
+    }
 }
 
 /// SHA-256 in lower-case hexadecimal.
@@ -58,35 +54,12 @@ fn damaged(found: &[u8], entry: &FileEntry) -> Error {
 }
 
 impl Bundle {
-    /// Reads and checks the bundle in `dir`.
+    /// Reads and checks the bundle in `dir`. To judge it before its files are read, begin with [`Head::read`].
     ///
     /// # Errors
     /// A missing folder or file, a malformed manifest, a file whose digest differs, or one that is no plain file.
     pub fn load(dir: &Path) -> Result<Self> {
-        let missing = |name: &str| {
-            Error::model("cannot be read")
-                .at(dir.join(name).display())
-                .caused_by("there is no such file")
-                .remedy("--model names a bundle's folder; `vaerr models list` shows those found")
-        };
-        let bytes = folder::read_plain(&dir.join(MANIFEST), MOST_MANIFEST_BYTES)?.ok_or_else(|| missing(MANIFEST))?;
-        let text = String::from_utf8(bytes)
-            .map_err(|e| Error::model("is not UTF-8").at(dir.join(MANIFEST).display()).caused_by(e))?;
-        let optional = [CERTIFICATE, SIGNATURE];
-        let mut bundle = Self::from_parts(&dir.display().to_string(), &text, |name, most| {
-            match folder::read_plain(&dir.join(name), most)? {
-                None if !optional.contains(&name) => Err(missing(name)),
-                found => Ok(found),
-            }
-        })?;
-        let listed = std::fs::read_dir(dir).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
-        let entries = listed.map_err(|e| Error::model("cannot be listed").at(dir.display()).caused_by(e))?;
-        let names = entries.into_iter().map(|e| e.file_name().to_string_lossy().into_owned());
-        let read = |n: &String| Manifest::BESIDE.contains(&n.as_str()) || bundle.files.contains_key(n);
-        bundle.others = names.filter(|n| !read(n)).collect();
-        bundle.others.sort_unstable();
-        bundle.folder = Some(dir.to_owned());
-        Ok(bundle)
+        Head::read(dir)?.load()
     }
 
     /// Checks a bundle whose files come from `read`, which is given a name and the most bytes that such a file may have, and
@@ -99,87 +72,28 @@ impl Bundle {
         manifest_text: &str,
         read: impl Fn(&str, u64) -> Result<Option<Vec<u8>>>,
     ) -> Result<Self> {
-        let at = format!("{place}/{MANIFEST}");
-        let manifest: Manifest =
-            toml::from_str(manifest_text).map_err(|e| Error::model("is malformed").at(&at).caused_by(e))?;
-        manifest.validate()?;
+        Self::fill(Head::of_parts(place, manifest_text, &read)?, &read)
+    }
+
+    pub(super) fn fill(head: Head, read: &impl Fn(&str, u64) -> Result<Option<Vec<u8>>>) -> Result<Self> {
         let mut files = BTreeMap::new();
-        for (name, entry) in &manifest.files {
+        for (name, entry) in &head.manifest().files {
             let Some(bytes) = read(name, entry.bytes)? else { continue };
             if bytes.len() as u64 != entry.bytes || sha256_hex(&bytes) != entry.sha256 {
-                return Err(damaged(&bytes, entry).at(format!("{place}/{name}")));
+                return Err(damaged(&bytes, entry).at(format!("{}/{name}", head.place())));
             }
             files.insert(name.clone(), bytes);
         }
-        Ok(Self {
-            place: place.to_owned(),
-            manifest_sha256: sha256_hex(manifest_text.as_bytes()),
-            manifest,
-            files,
-            certificate: read(CERTIFICATE, MOST_CERTIFICATE_BYTES)?,
-            signature: read(SIGNATURE, signature::MOST_BYTES)?,
-            folder: None,
-            others: Vec::new(),
-            embedded: false,
-        })
+        Ok(Self { head, files })
     }
 
-    /// Marks it as the one that the program carries.
-    pub(super) fn embedded(self) -> Self {
-        Self { embedded: true, ..self }
-    }
-
-    /// Whether the program carries it.
-    pub fn is_embedded(&self) -> bool {
-        self.embedded
-    }
-
-    /// The bundles below `root`, by folder name; damaged ones as errors.
-    pub fn list(root: &Path) -> Vec<(PathBuf, Result<Self>)> {
+    /// The bundles below `root`, by folder name; damaged ones as errors. One at a time is in memory.
+    pub fn list(root: &Path) -> Vec<(PathBuf, Result<Head>)> {
         let mut dirs: Vec<PathBuf> = std::fs::read_dir(root)
             .map(|d| d.flatten().map(|e| e.path()).filter(|p| p.join(MANIFEST).is_file()).collect())
             .unwrap_or_default();
         dirs.sort();
-        dirs.into_iter().map(|d| (d.clone(), Self::load(&d))).collect()
-    }
-
-    /// Bytes of `certificate.json`, if there is one.
-    pub fn certificate(&self) -> Option<&[u8]> {
-        self.certificate.as_deref()
-    }
-
-    /// Bytes of `model.sig`, if there is one.
-    pub fn signature(&self) -> Option<&[u8]> {
-        self.signature.as_deref()
-    }
-
-    /// Names of what else lies in the folder: nothing here reads it, yet a signature has to cover it.
-    pub fn others(&self) -> &[String] {
-        &self.others
-    }
-
-    /// SHA-256 of every file but the signature, by name. The manifest's digest stands for a file left out on purpose.
-    ///
-    /// # Errors
-    /// If one of the [`Bundle::others`] cannot be read or is no plain file.
-    pub fn digests(&self) -> Result<Digests> {
-        let mut all: Digests = self.manifest.files.iter().map(|(n, e)| (n.clone(), e.sha256.clone())).collect();
-        all.insert(MANIFEST.into(), self.manifest_sha256.clone());
-        all.extend(self.certificate.as_ref().map(|c| (CERTIFICATE.into(), sha256_hex(c))));
-        for (name, folder) in self.others.iter().zip(self.folder.iter().cycle()) {
-            all.insert(name.clone(), folder::sha256_of(&folder.join(name))?);
-        }
-        Ok(all)
-    }
-
-    /// What the bundle says of itself.
-    pub fn manifest(&self) -> &Manifest {
-        &self.manifest
-    }
-
-    /// Where it came from.
-    pub fn place(&self) -> &str {
-        &self.place
+        dirs.into_iter().map(|d| (d.clone(), Self::load(&d).map(|b| b.head))).collect()
     }
 
     /// Bytes of one of its files.
@@ -203,7 +117,7 @@ impl Bundle {
     /// If the graph is not a student's or differs from the manifest's shape.
     pub fn student(&self, precision: Precision) -> Result<Student> {
         let name = graph(precision);
-        let at = format!("{}/{name}", self.place);
+        let at = format!("{}/{name}", self.place());
         let bytes = self.file(name).ok_or_else(|| {
             Error::unsupported("is left out of this build").at(&at).remedy(
                 "use --precision int8, name a bundle's folder with --model, or build with --features fp32-model",
@@ -211,24 +125,24 @@ impl Bundle {
         })?;
         let student =
             onnx::read_student(bytes).map_err(|e| Error::new(e.kind(), "cannot be used").at(&at).caused_by(e))?;
-        if student.spec != self.manifest.student || student.precision() != precision {
+        if student.spec != self.manifest().student || student.precision() != precision {
             return Err(Error::model("is not the student that the manifest describes").at(&at));
         }
         Ok(student)
     }
 
-    /// Writes a bundle, with the bytes of its certificate if it has one: fills in `manifest.files`, writes beside `dir` and renames,
-    /// so that no half bundle is seen.
+    /// Writes a bundle, with the bytes of its certificate if it has one: fills in `manifest.files`, writes into a new folder beside
+    /// `dir` and renames it, so that no half bundle is seen and nothing of an earlier try gets in.
     ///
     /// # Errors
-    /// If `dir` exists already or cannot be written.
+    /// If `dir` exists already or cannot be written; then nothing is left.
     pub fn write(
         dir: &Path,
         mut manifest: Manifest,
         files: &BTreeMap<String, Vec<u8>>,
         certificate: Option<&[u8]>,
     ) -> Result<()> {
-        if dir.exists() {
+        if dir.symlink_metadata().is_ok() {
             return Err(Error::usage("exists already").at(dir.display()).remedy("name another folder or remove it"));
         }
         manifest.files = files
@@ -237,16 +151,83 @@ impl Bundle {
             .collect();
         manifest.validate()?;
         let text = toml::to_string(&manifest).map_err(|e| Error::model("cannot write the manifest").caused_by(e))?;
-        let part = dir.with_extension("part");
-        let fail = |e: std::io::Error| Error::io("cannot write the bundle").at(part.display()).caused_by(e);
-        std::fs::create_dir_all(&part).map_err(fail)?;
-        std::fs::write(part.join(MANIFEST), text).map_err(fail)?;
-        for (name, bytes) in files {
-            std::fs::write(part.join(name), bytes).map_err(fail)?;
+        let fail = |e: std::io::Error| Error::io("cannot write the bundle").at(dir.display()).caused_by(e);
+        let part = new_folder_beside(dir).map_err(fail)?;
+        let own = [(MANIFEST, text.as_bytes())].into_iter().chain(certificate.map(|bytes| (CERTIFICATE, bytes)));
+        let listed = files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
+        let mut all = own.chain(listed);
+        let written = all.try_for_each(|(name, bytes)| std::fs::write(part.join(name), bytes));
+        written.and_then(|()| std::fs::rename(&part, dir)).map_err(|e| {
+            // The first error is the one to tell.
+            let _ = std::fs::remove_dir_all(&part);
+            fail(e)
+        })
+    }
+}
+
+/// Makes a hidden folder beside `dir`, named after it, that was not there.
+fn new_folder_beside(dir: &Path) -> std::io::Result<PathBuf> {
+    let name = dir.file_name().ok_or_else(|| std::io::Error::other("it is not the name of a folder"))?;
+    if let Some(parent) = dir.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    let mut tries = 0u32;
+    loop {
+        let mut part = OsString::from(".");
+        part.push(name);
+        part.push(format!(".part-{}-{tries}", std::process::id()));
+        let part = dir.with_file_name(part);
+        match std::fs::create_dir(&part) {
+            Err(e) if e.kind() == ErrorKind::AlreadyExists && tries < 100 => tries += 1,
+            made => return made.map(|()| part),
         }
-        if let Some(bytes) = certificate {
-            std::fs::write(part.join(CERTIFICATE), bytes).map_err(fail)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(dir: &Path) -> Result<()> {
+        let shipped = Bundle::shipped().unwrap();
+        let files = shipped.names().map(|n| (n.to_owned(), shipped.file(n).unwrap().to_vec())).collect();
+        Bundle::write(dir, shipped.manifest().clone(), &files, None)
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(dir).unwrap();
+        let mut names: Vec<String> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_name_with_dots_is_kept_and_leftovers_of_an_earlier_try_stay_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let left = dir.path().join(format!(".a.v2.part-{}-0", std::process::id()));
+        std::fs::create_dir(&left).unwrap();
+        std::fs::write(left.join("stale"), "x").unwrap();
+        std::fs::create_dir(dir.path().join("a.part")).unwrap();
+        for name in ["a.v2", "a.v3"] {
+            write(&dir.path().join(name)).unwrap();
+            assert_eq!(Bundle::load(&dir.path().join(name)).unwrap().others().len(), 0);
         }
-        std::fs::rename(&part, dir).map_err(fail)
+        let left = left.file_name().unwrap().to_str().unwrap();
+        assert_eq!(names(dir.path()), [left, "a.part", "a.v2", "a.v3"]);
+        assert!(write(&dir.path().join("a.v2")).unwrap_err().to_string().contains("exists already"));
+    }
+
+    #[test]
+    fn a_bundle_that_cannot_be_written_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let shipped = Bundle::shipped().unwrap();
+        let mut files: BTreeMap<String, Vec<u8>> =
+            shipped.names().map(|n| (n.to_owned(), shipped.file(n).unwrap().to_vec())).collect();
+        files.insert("n".repeat(300), Vec::new());
+        let e = Bundle::write(&dir.path().join("b"), shipped.manifest().clone(), &files, None).unwrap_err();
+        assert!(e.to_string().contains("b: cannot write the bundle"), "{e}");
+        assert!(names(dir.path()).is_empty());
+        std::os::unix::fs::symlink("nowhere", dir.path().join("b")).unwrap();
+        assert!(write(&dir.path().join("b")).unwrap_err().to_string().contains("exists already"));
     }
 }

@@ -13,12 +13,13 @@ use std::path::Path;
 /// If it cannot be read, or is larger than `most`, which is found out without reading all of it.
 pub(super) fn read_at_most(path: &Path, most: u64) -> Result<Vec<u8>> {
     let fail = |e: std::io::Error| Error::model("cannot be read").at(path.display()).caused_by(e);
-    let mut bytes = Vec::new();
-    File::open(path).map_err(fail)?.take(most + 1).read_to_end(&mut bytes).map_err(fail)?;
+    let file = File::open(path).map_err(fail)?;
+    // What the file system says saves memory, and is not believed beyond the limit.
+    let expected = file.metadata().map_err(fail)?.len().min(most) + 1;
+    let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or_default());
+    file.take(most + 1).read_to_end(&mut bytes).map_err(fail)?;
     if bytes.len() as u64 > most {
-        return Err(Error::model(format!("is damaged: it has more than the {most} bytes that it may have"))
-            .at(path.display())
-            .remedy("copy the bundle again or export it again"));
+        return Err(too_large(path, most));
     }
     Ok(bytes)
 }
@@ -31,21 +32,22 @@ pub(super) fn read_plain(path: &Path, most: u64) -> Result<Option<Vec<u8>>> {
     if is_plain(path)? { read_at_most(path, most).map(Some) } else { Ok(None) }
 }
 
-/// SHA-256 in hexadecimal of a plain file of any size.
+/// SHA-256 in hexadecimal of a plain file, which is never whole in memory.
 ///
 /// # Errors
-/// If it is missing, no plain file, or cannot be read.
-pub(super) fn sha256_of(path: &Path) -> Result<String> {
+/// If it is missing, no plain file, larger than `most`, or cannot be read.
+pub(super) fn sha256_of(path: &Path, most: u64) -> Result<String> {
     is_plain(path)?;
     let fail = |e: std::io::Error| Error::model("cannot be read").at(path.display()).caused_by(e);
-    let mut file = File::open(path).map_err(fail)?;
-    let (mut all, mut part) = (Sha256::new(), vec![0; 1 << 16]);
-    loop {
-        match file.read(&mut part).map_err(fail)? {
-            0 => return Ok(hex(&all.finalize())),
-            n => all.update(part.get(..n).unwrap_or_default()),
-        }
-    }
+    let mut all = Sha256::new();
+    let read = File::open(path).and_then(|file| std::io::copy(&mut file.take(most + 1), &mut all)).map_err(fail)?;
+    if read > most { Err(too_large(path, most)) } else { Ok(hex(&all.finalize())) }
+}
+
+fn too_large(path: &Path, most: u64) -> Error {
+    Error::model(format!("is damaged: it has more than the {most} bytes that it may have"))
+        .at(path.display())
+        .remedy("copy the bundle again or export it again")
 }
 
 /// Whether there is something at `path`.

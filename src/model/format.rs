@@ -1,8 +1,9 @@
 //! The formats that students are written in: one student, one way to each format, one way back.
 
-use super::{Precision, Student, onnx, packed, tflite, tflite_read};
+use super::{Precision, Student, folder, onnx, packed, tflite, tflite_read};
 use crate::error::{Error, Result};
 use crate::spec::Manifest;
+use std::path::Path;
 use std::str::FromStr;
 
 /// A format of a student's file. [`read_student`] reads all of them back to an equal student.
@@ -74,6 +75,15 @@ impl FromStr for Format {
         let found = Self::ALL.into_iter().find(|f| f.name() == text);
         found.ok_or_else(|| Error::usage(format!("{text:?} is no format")).remedy(format!("choose of {}", names())))
     }
+}
+
+/// Reads a student's file in any of the formats.
+///
+/// # Errors
+/// If it cannot be read, has more bytes than a whole bundle may have, or as [`read_student`]; each names the file.
+pub fn read_student_file(path: &Path) -> Result<Student> {
+    let bytes = folder::read_at_most(path, Manifest::MOST_BYTES)?;
+    read_student(&bytes).map_err(|e| Error::new(e.kind(), "cannot be used").at(path.display()).caused_by(e))
 }
 
 /// Reads a student in any of the formats, told apart by what the file begins with.

@@ -5,6 +5,7 @@ pub mod admission;
 mod bundle;
 mod folder;
 mod format;
+mod head;
 pub mod onnx;
 pub mod packed;
 mod proto;
@@ -16,7 +17,8 @@ mod tflite_read;
 mod tflite_schema;
 
 pub use bundle::{Bundle, sha256_hex};
-pub use format::{Format, read_student};
+pub use format::{Format, read_student, read_student_file};
+pub use head::Head;
 pub use student::{Conv, ConvI8, Gru, Linear, Precision, Student, Trunk};
 
 /// Lower-case hexadecimal.

@@ -164,13 +164,14 @@ impl<'a> Cursor<'a> {
         Some(Array { kind, bytes })
     }
 
-    fn matrix(&mut self) -> Option<Vec<f32>> {
+    /// An int8 matrix has the rows and width of the shape, so that a file gives no more than that.
+    fn matrix(&mut self, rows: usize, width: usize) -> Option<Vec<f32>> {
         let first = self.array()?;
         if first.kind == F32 {
             return first.floats();
         }
         let (values, scales) = (first.signed()?, self.array()?.floats()?);
-        let whole = !scales.is_empty() && values.len().is_multiple_of(scales.len());
+        let whole = scales.len() == rows && values.len() == rows * width;
         whole.then(|| Grid { scales, values }.real())
     }
 
@@ -199,9 +200,8 @@ impl<'a> Cursor<'a> {
         Some(ConvI8 { weight, bias, input_scale, weight_scale, output_scale, requant })
     }
 
-    fn student(&mut self) -> Option<Student> {
-        let precision = self.word()?;
-        let spec = self.spec()?;
+    /// What follows the shape, which is a valid one.
+    fn student(&mut self, precision: u32, spec: StudentSpec) -> Option<Student> {
         let layers = 0..spec.convs.len();
         let trunk = match precision {
             0 => {
@@ -215,9 +215,10 @@ impl<'a> Cursor<'a> {
             }
             _ => return None,
         };
-        let gru =
-            Gru { w: self.matrix()?, r: self.matrix()?, wb: self.array()?.floats()?, rb: self.array()?.floats()? };
-        let head = Linear { weight: self.matrix()?, bias: self.array()?.floats()? };
+        let (h, f) = (spec.hidden, spec.features());
+        let (w, r) = (self.matrix(3 * h, f)?, self.matrix(3 * h, h)?);
+        let gru = Gru { w, r, wb: self.array()?.floats()?, rb: self.array()?.floats()? };
+        let head = Linear { weight: self.matrix(spec.outputs, h)?, bias: self.array()?.floats()? };
         (self.at == self.file.len()).then_some(Student { spec, trunk, gru, head })
     }
 }
@@ -235,7 +236,10 @@ pub fn read_student(bytes: &[u8]) -> Result<Student> {
         return Err(wrong("is damaged: its digest differs"));
     }
     let mut cursor = Cursor { file: body, at: MAGIC.len() };
-    let student = cursor.student().ok_or_else(|| wrong("is no packed student of this version"))?;
+    let other = || wrong("is no packed student of this version");
+    let (precision, spec) = (cursor.word().ok_or_else(other)?, cursor.spec().ok_or_else(other)?);
+    spec.validate()?;
+    let student = cursor.student(precision, spec).ok_or_else(other)?;
     student.validate()?;
     Ok(student)
 }

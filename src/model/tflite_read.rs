@@ -27,6 +27,15 @@ mod field {
     pub const CONV2D_STRIDE_W: usize = 1;
 }
 
+/// Most tensors, buffers, operators or subgraphs, more than students of 64 convolutions have.
+const MOST_TABLES: usize = 1024;
+
+/// Most bytes of a tensor's name.
+const MOST_NAME: usize = 64;
+
+/// Most dimensions of a tensor; students' have four.
+const MOST_DIMS: usize = 4;
+
 /// Number of `Conv2DOptions` in the union of options.
 const CONV2D_OPTIONS: u8 = 1;
 
@@ -81,15 +90,15 @@ impl<'a> Table<'a> {
 
     fn tables(&self, id: usize) -> Option<Vec<Self>> {
         let start = self.table(id)?.at.checked_add(4)?;
-        let count = self.vector(id, 4)?.len() / 4;
+        let count = Some(self.vector(id, 4)?.len() / 4).filter(|n| *n <= MOST_TABLES)?;
         (0..count).map(|i| Self::behind(self.file, start + 4 * i)).collect()
     }
 }
 
-/// What is needed of a tensor.
+/// What is needed of a tensor, as it lies in the file: several may name one place, so nothing is copied before it is asked for.
 struct Tensor<'a> {
     dims: Vec<usize>,
-    scales: Vec<f32>,
+    scales: &'a [u8],
     zero_point: i64,
     data: &'a [u8],
 }
@@ -101,9 +110,13 @@ fn floats(data: &[u8]) -> Vec<f32> {
 impl<'a> Tensor<'a> {
     fn of(table: Table<'a>, buffers: &[Table<'a>]) -> Option<(&'a str, Self)> {
         let dims = table.vector(field::TENSOR_SHAPE, 4)?.as_chunks::<4>().0;
+        let name = table.vector(field::TENSOR_NAME, 1)?;
+        if dims.len() > MOST_DIMS || name.len() > MOST_NAME {
+            return None;
+        }
         let buffer = buffers.get(table.number(field::TENSOR_BUFFER)?)?;
         let quantization = table.table(field::TENSOR_QUANTIZATION);
-        let scales = quantization.and_then(|q| q.vector(field::QUANTIZATION_SCALE, 4)).map(floats);
+        let scales = quantization.and_then(|q| q.vector(field::QUANTIZATION_SCALE, 4));
         let zeros = quantization.and_then(|q| q.vector(field::QUANTIZATION_ZERO_POINT, 8)).unwrap_or_default();
         let tensor = Self {
             dims: dims.iter().map(|d| usize::try_from(i32::from_le_bytes(*d)).ok()).collect::<Option<_>>()?,
@@ -111,7 +124,17 @@ impl<'a> Tensor<'a> {
             zero_point: zeros.as_chunks::<8>().0.first().map_or(0, |z| i64::from_le_bytes(*z)),
             data: buffer.vector(field::BUFFER_DATA, 1).unwrap_or_default(),
         };
-        Some((std::str::from_utf8(table.vector(field::TENSOR_NAME, 1)?).ok()?, tensor))
+        Some((std::str::from_utf8(name).ok()?, tensor))
+    }
+
+    /// The first of its scales.
+    fn scale(&self) -> Option<f32> {
+        self.scales.as_chunks::<4>().0.first().map(|b| f32::from_le_bytes(*b))
+    }
+
+    /// Its data, `count` values of `width` bytes.
+    fn values(&self, count: usize, width: usize) -> Option<&'a [u8]> {
+        Some(self.data).filter(|data| count.checked_mul(width) == Some(data.len()))
     }
 }
 
@@ -143,8 +166,8 @@ impl<'a> Graph<'a> {
         self.tensors.get(name)
     }
 
-    fn floats(&self, name: &str) -> Option<Vec<f32>> {
-        Some(floats(self.get(name)?.data))
+    fn floats(&self, name: &str, count: usize) -> Option<Vec<f32>> {
+        self.get(name)?.values(count, 4).map(floats)
     }
 
     fn spec(&self) -> Option<StudentSpec> {
@@ -158,7 +181,7 @@ impl<'a> Graph<'a> {
             ring: channels,
             size_px,
             input_zero_point: u8::try_from(ring.zero_point.checked_add(128)?).ok()?,
-            input_scale: *ring.scales.first()?,
+            input_scale: ring.scale()?,
             convs: self.strides.iter().enumerate().map(conv).collect::<Option<_>>()?,
             hidden: *hidden.dims.get(1)?,
             outputs: self.get("head.bias")?.dims.first().copied()?,
@@ -167,28 +190,30 @@ impl<'a> Graph<'a> {
 
     fn trunk(&self, spec: &StudentSpec) -> Option<Trunk> {
         let quantized = !self.get("conv0.weight")?.scales.is_empty();
-        let shaped = || spec.convs.iter().zip(spec.shapes()).map(|(c, s)| (s.0, c.kernel * c.kernel)).enumerate();
+        let shape = |(c, (channels, _, _)): (&ConvSpec, (usize, _, _))| (c.out, channels, c.kernel * c.kernel);
+        let shaped = || spec.convs.iter().zip(spec.shapes()).map(shape).enumerate();
         if !quantized {
-            let conv = |(i, (channels, area))| {
-                let weight = self.floats(&format!("conv{i}.weight"))?;
-                let bias = self.floats(&format!("conv{i}.bias"))?;
+            let conv = |(i, (out, channels, area))| {
+                let weight = self.floats(&format!("conv{i}.weight"), out * channels * area)?;
+                let bias = self.floats(&format!("conv{i}.bias"), out)?;
                 Some(Conv { weight: channels_first(&weight, channels, area), bias })
             };
             return Some(Trunk::Fp32(shaped().map(conv).collect::<Option<_>>()?));
         }
         let mut input_scale = spec.input_scale;
-        let conv = |(i, (channels, area))| {
+        let conv = |(i, (out, channels, area))| {
             let weight = self.get(&format!("conv{i}.weight"))?;
-            let bias = self.get(&format!("conv{i}.bias"))?.data.as_chunks::<4>().0;
-            let output_scale = *self.get(&format!("conv{i}.out"))?.scales.first()?;
-            let signed: Vec<i8> = weight.data.iter().map(|&b| b as i8).collect();
+            let bias = self.get(&format!("conv{i}.bias"))?.values(out, 4)?.as_chunks::<4>().0;
+            let output_scale = self.get(&format!("conv{i}.out"))?.scale()?;
+            let signed: Vec<i8> = weight.values(out * channels * area, 1)?.iter().map(|&b| b as i8).collect();
+            let weight_scale = Some(weight.scales).filter(|s| s.len() == 4 * out).map(floats)?;
             let factor = |&w: &f32| quant::requant_scale(input_scale, w, output_scale);
             let conv = ConvI8 {
                 weight: channels_first(&signed, channels, area),
                 bias: bias.iter().map(|b| i32::from_le_bytes(*b)).collect(),
                 input_scale,
-                requant: weight.scales.iter().map(factor).collect(),
-                weight_scale: weight.scales.clone(),
+                requant: weight_scale.iter().map(factor).collect(),
+                weight_scale,
                 output_scale,
             };
             input_scale = output_scale;
@@ -197,32 +222,30 @@ impl<'a> Graph<'a> {
         Some(Trunk::Int8(shaped().map(conv).collect::<Option<_>>()?))
     }
 
-    /// The gates' matrices one after the other, the `new` gate's doubling taken back.
-    fn gates(&self, what: &str) -> Option<Vec<f32>> {
+    /// The gates' matrices of `count` values one after the other, the `new` gate's doubling taken back.
+    fn gates(&self, what: &str, count: usize) -> Option<Vec<f32>> {
         let mut all = Vec::new();
         for (gate, factor) in [("update", 1.0), ("reset", 1.0), ("new", 0.5)] {
-            all.extend(self.floats(&format!("gru.{gate}.{what}"))?.iter().map(|v| v * factor));
+            all.extend(self.floats(&format!("gru.{gate}.{what}"), count)?.iter().map(|v| v * factor));
         }
         Some(all)
     }
 
-    fn student(&self) -> Option<Student> {
-        let spec = self.spec().filter(|s| s.validate().is_ok())?;
-        let [w, r] = ["input.weight", "state.weight"].map(|what| self.gates(what));
-        let [wb, rb] = ["input.bias", "state.bias"].map(|what| self.gates(what));
-        let head = Linear { weight: self.floats("head.weight")?, bias: self.floats("head.bias")? };
-        Some(Student { trunk: self.trunk(&spec)?, gru: Gru { w: w?, r: r?, wb: wb?, rb: rb? }, head, spec })
+    /// The student of a valid shape.
+    fn student(&self, spec: StudentSpec) -> Option<Student> {
+        let (h, f) = (spec.hidden, spec.features());
+        let (w, r) = (self.gates("input.weight", h * f)?, self.gates("state.weight", h * h)?);
+        let (wb, rb) = (self.gates("input.bias", h)?, self.gates("state.bias", h)?);
+        let weight = self.floats("head.weight", spec.outputs * h)?;
+        let head = Linear { weight, bias: self.floats("head.bias", spec.outputs)? };
+        Some(Student { trunk: self.trunk(&spec)?, gru: Gru { w, r, wb, rb }, head, spec })
     }
 }
 
-/// OHWI to OIHW; as it is where the lengths do not fit, which [`Student::validate`] refuses.
+/// OHWI to OIHW.
 fn channels_first<T: Copy>(weight: &[T], channels: usize, area: usize) -> Vec<T> {
     let kernel = |k: &'_ [T]| (0..area * channels).map(|n| k[n % area * channels + n / area]).collect::<Vec<_>>();
-    if weight.len().is_multiple_of(channels * area) {
-        weight.chunks_exact(channels * area).flat_map(kernel).collect()
-    } else {
-        weight.to_vec()
-    }
+    weight.chunks_exact(channels * area).flat_map(kernel).collect()
 }
 
 /// Reads a student written by [`tflite::write_student`].
@@ -235,7 +258,10 @@ pub fn read_student(file: &[u8]) -> Result<Student> {
             .remedy("convert the student again with `vaerr models convert`")
     };
     let marked = file.get(4..8) == Some(&MARK[..]);
-    let student = Graph::parse(file).filter(|_| marked).and_then(|g| g.student()).ok_or_else(wrong)?;
+    let graph = Graph::parse(file).filter(|_| marked).ok_or_else(wrong)?;
+    let spec = graph.spec().ok_or_else(wrong)?;
+    spec.validate()?;
+    let student = graph.student(spec).ok_or_else(wrong)?;
     student.validate()?;
     if tflite::write_student(&student) != file {
         return Err(wrong());

@@ -99,8 +99,8 @@ impl Manifest {
     /// Files of a bundle's folder that the manifest does not list: itself, the certificate, the signature.
     pub const BESIDE: [&'static str; 3] = ["manifest.toml", Certificate::FILE, "model.sig"];
 
-    /// No file of a bundle is larger, so that a forged length cannot fill a machine's memory.
-    pub const MOST_BYTES: u64 = 256 << 20;
+    /// The files of a bundle have no more bytes together, so that forged lengths cannot fill a machine's memory.
+    pub const MOST_BYTES: u64 = 64 << 20;
 
     /// Checks every field that a reader relies on.
     pub fn validate(&self) -> Result<()> {
@@ -125,7 +125,12 @@ impl Manifest {
         if let Some(name) = Self::FILES.iter().find(|n| !self.files.contains_key(**n)) {
             return Err(Error::model(format!("files lacks {name}")));
         }
-        self.files.iter().try_for_each(|(name, entry)| entry.validate(name))
+        self.files.iter().try_for_each(|(name, entry)| entry.validate(name))?;
+        let whole = self.files.values().fold(0u64, |sum, entry| sum.saturating_add(entry.bytes));
+        if whole > Self::MOST_BYTES {
+            return Err(Error::model(format!("files have {whole} bytes together, at most {}", Self::MOST_BYTES)));
+        }
+        Ok(())
     }
 }
 
@@ -136,13 +141,6 @@ impl FileEntry {
         }
         if self.sha256.len() != 64 || !self.sha256.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(Error::model(format!("files.{name}.sha256 is not 64 hexadecimal digits")));
-        }
-        if self.bytes > Manifest::MOST_BYTES {
-            return Err(Error::model(format!(
-                "files.{name}.bytes is {}, at most {}",
-                self.bytes,
-                Manifest::MOST_BYTES
-            )));
         }
         Ok(())
     }

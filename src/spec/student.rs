@@ -46,6 +46,15 @@ impl StudentSpec {
     /// Name -> shape of the sizes that are trained.
     pub const SIZES: [Size; 3] = [("pico", Self::pico), ("nano", Self::nano), ("small", Self::small)];
 
+    /// Most trainable values, 16 MiB in f32: twice those of `small`.
+    pub const MOST_PARAMETERS: u64 = 4 << 20;
+
+    /// Most values of input and convolutions' outputs together: seventeen times those of `small`.
+    pub const MOST_ACTIVATIONS: u64 = 4 << 20;
+
+    /// Most multiply-accumulates of a step: four times those of `small`.
+    pub const MOST_MACS: u64 = 1 << 29;
+
     fn of(convs: &[(usize, usize, usize)], hidden: usize) -> Self {
         Self {
             ring: 5,
@@ -111,21 +120,39 @@ impl StudentSpec {
     }
 
     /// Multiply-accumulates of one step.
-    pub fn macs(&self) -> usize {
-        let convs: usize = self
-            .convs
-            .iter()
-            .zip(self.shapes())
-            .map(|(c, (ch, _, px))| px * px * c.out * ch * c.kernel * c.kernel)
-            .sum();
-        convs + 3 * self.hidden * (self.features() + self.hidden) + self.outputs * self.hidden
+    pub fn macs(&self) -> u64 {
+        let conv =
+            |(c, (ch, _, px)): (&ConvSpec, (usize, usize, usize))| product([px, px, c.out, ch, c.kernel, c.kernel]);
+        let convs: u64 = self.convs.iter().zip(self.shapes()).map(conv).sum();
+        convs + product([3, self.hidden, self.features() + self.hidden]) + product([self.outputs, self.hidden])
     }
 
     /// Trainable values after folding.
-    pub fn parameters(&self) -> usize {
-        let convs: usize =
-            self.convs.iter().zip(self.shapes()).map(|(c, (ch, _, _))| c.out * (ch * c.kernel * c.kernel + 1)).sum();
-        convs + 3 * self.hidden * (self.features() + self.hidden + 2) + self.outputs * (self.hidden + 1)
+    pub fn parameters(&self) -> u64 {
+        let conv = |(c, (ch, _, _)): (&ConvSpec, (usize, usize, usize))| product([c.out, ch * c.kernel * c.kernel + 1]);
+        let convs: u64 = self.convs.iter().zip(self.shapes()).map(conv).sum();
+        convs + product([3, self.hidden, self.features() + self.hidden + 2]) + product([self.outputs, self.hidden + 1])
+    }
+
+    /// Values of the input and of every convolution's output.
+    pub fn activations(&self) -> u64 {
+        let outputs = self.convs.iter().zip(self.shapes()).map(|(c, (_, _, px))| product([c.out, px, px]));
+        product([self.ring, self.size_px, self.size_px]) + outputs.sum::<u64>()
+    }
+
+    /// Refuses sizes that are good each, but ask for too much together.
+    fn ensure_small(&self) -> Result<()> {
+        for (what, have, most) in [
+            ("trainable values", self.parameters(), Self::MOST_PARAMETERS),
+            ("values of input and outputs of convolutions", self.activations(), Self::MOST_ACTIVATIONS),
+            ("multiply-accumulates a step", self.macs(), Self::MOST_MACS),
+        ] {
+            if have > most {
+                return Err(Error::model(format!("student has {have} {what}, at most {most} are run"))
+                    .remedy("use a student of the size of pico, nano or small"));
+            }
+        }
+        Ok(())
     }
 
     /// Refuses shapes that no engine can run.
@@ -157,8 +184,13 @@ impl StudentSpec {
         if self.outputs != HEADS {
             return fail(format!("student.outputs is {}, expected {HEADS}", self.outputs));
         }
-        Ok(())
+        self.ensure_small()
     }
+}
+
+/// In 64 bits, which the largest shape that passes the checks of single sizes does not leave.
+fn product<const N: usize>(sizes: [usize; N]) -> u64 {
+    sizes.iter().map(|&n| n as u64).product()
 }
 
 #[cfg(test)]
@@ -177,5 +209,36 @@ mod tests {
         assert_eq!(StudentSpec::SIZES.map(figures), want);
         assert_eq!(StudentSpec::nano().shapes().map(|x| x.2).collect::<Vec<_>>(), [40, 20, 20, 10, 10, 10, 5, 5]);
         assert!(StudentSpec::named("large").unwrap_err().to_string().contains("pico"));
+    }
+
+    #[test]
+    fn the_largest_size_has_room_below_every_limit() {
+        let s = StudentSpec::small();
+        assert_eq!(s.activations(), 236_800);
+        assert!(2 * s.parameters() < StudentSpec::MOST_PARAMETERS && 4 * s.macs() < StudentSpec::MOST_MACS);
+        assert!(8 * s.activations() < StudentSpec::MOST_ACTIVATIONS);
+    }
+
+    #[test]
+    fn sizes_that_are_good_each_but_too_much_together_are_refused() {
+        let conv = |out, kernel, stride| ConvSpec { out, kernel, stride };
+        let of = |ring, size_px, convs: &[ConvSpec], hidden| StudentSpec {
+            ring,
+            size_px,
+            convs: convs.into(),
+            hidden,
+            ..StudentSpec::pico()
+        };
+        for (spec, want) in [
+            (of(16, 512, &[conv(2048, 1, 1)], 64), "541065216 values of input and outputs of convolutions, at most"),
+            (of(5, 80, &[conv(2048, 3, 4), conv(2048, 3, 4)], 64), "trainable values, at most 4194304 are run"),
+            (of(5, 80, &[conv(8, 3, 2)], 2048), "trainable values"),
+            (of(5, 80, &[conv(512, 3, 1), conv(512, 3, 1)], 64), "values of input and outputs"),
+            (of(5, 80, &[conv(64, 15, 1), conv(128, 15, 1), conv(8, 1, 4)], 8), "multiply-accumulates a step"),
+            (of(16, 512, &[conv(2048, 15, 1); 64], 2048), "trainable values"),
+        ] {
+            let e = spec.validate().unwrap_err().to_string();
+            assert!(e.contains(want) && e.contains("pico, nano or small"), "{e}");
+        }
     }
 }

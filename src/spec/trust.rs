@@ -36,6 +36,9 @@ pub struct TrustedKey {
     /// The file that holds it, relative to the trust file's folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
+    /// Names of the bundles that it may sign; any if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub models: Option<Vec<String>>,
     /// RFC 3339 date (from its first second in UTC), or date and time with offset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Datetime>,
@@ -80,6 +83,12 @@ impl TrustFile {
         }
         Ok(())
     }
+
+    /// Names with a least version that no key may sign: a slip of the pen, or a name that the embedded bundle alone can have.
+    pub fn unsigned_names(&self) -> impl Iterator<Item = &str> {
+        let signs = |name: &str| self.keys.iter().any(|key| !key.revoked && key.ensure_may_sign(name).is_ok());
+        self.minimum_version.keys().map(String::as_str).filter(move |name| !signs(name))
+    }
 }
 
 impl TrustedKey {
@@ -89,6 +98,9 @@ impl TrustedKey {
         }
         if self.pem.is_some() == self.path.is_some() {
             return Err(Error::usage("give either pem or path"));
+        }
+        if self.models.as_ref().is_some_and(Vec::is_empty) {
+            return Err(Error::usage("models is empty").remedy("name bundles, or leave models out for all"));
         }
         match self.span_s()? {
             (Some(from), Some(to)) if from > to => Err(Error::usage("not_before is later than not_after")),
@@ -106,6 +118,22 @@ impl TrustedKey {
             })
         };
         Ok((read("not_before", &self.not_before, false)?, read("not_after", &self.not_after, true)?))
+    }
+
+    /// Whether it may sign bundles of this name.
+    ///
+    /// # Errors
+    /// A key limited to other names.
+    pub fn ensure_may_sign(&self, model: &str) -> Result<()> {
+        match &self.models {
+            Some(names) if !names.iter().any(|n| n == model) => Err(Error::model(format!(
+                "is signed by the key {:?}, which may sign {} and not {model}",
+                self.name,
+                names.join(", ")
+            ))
+            .remedy("have the bundle signed by a key for it, or add its name to the key's models")),
+            _ => Ok(()),
+        }
     }
 
     /// Whether signatures made with it are accepted at `now`.
@@ -214,6 +242,7 @@ mod tests {
             ("name = \"a\"", "name = \"a\"\nexpires = 1", "expires"),
             ("name = \"a\"", "name = \" \"", "name is empty"),
             ("path = \"a.pub\"", "", "either pem or path"),
+            ("path = \"a.pub\"", "path = \"a.pub\"\nmodels = []", "models is empty"),
             ("path = \"a.pub\"", "path = \"a.pub\"\npem = \"x\"", "either pem or path"),
             ("not_before = 2026-01-01", "not_before = 2027-01-01", "later than not_after"),
             ("not_before = 2026-01-01", "not_before = 2026-01-01T00:00:00", "with its offset"),
@@ -225,6 +254,25 @@ mod tests {
             assert!(e.starts_with("trust.toml: is not a trust file") && e.contains(wants), "{to}: {e}");
         }
         assert!(TrustFile::parse("t", "format = 1\nkey = []").unwrap_err().to_string().contains("no key"));
+    }
+
+    #[test]
+    fn a_least_version_of_a_name_that_no_key_may_sign_is_found() {
+        let unsigned = |from: &str, to: &str| {
+            let file = TrustFile::parse("t", &GOOD.replacen(from, to, 1)).unwrap();
+            file.unsigned_names().map(str::to_owned).collect::<Vec<_>>()
+        };
+        let models = |names: &str| unsigned("path = \"a.pub\"", &format!("path = \"a.pub\"\nmodels = {names}"));
+        assert!(unsigned("", "").is_empty() && models("[\"vaerr-nano\", \"x\"]").is_empty());
+        assert_eq!(models("[\"vaerr-small\"]"), ["vaerr-nano"]);
+        assert_eq!(unsigned("path = \"a.pub\"", "path = \"a.pub\"\nrevoked = true"), ["vaerr-nano"]);
+        let key = |names: &[&str]| {
+            let models = Some(names.iter().map(|n| (*n).to_owned()).collect());
+            TrustedKey { models, ..TrustFile::parse("t", GOOD).unwrap().keys.remove(0) }
+        };
+        assert!(key(&["a", "b"]).ensure_may_sign("b").is_ok());
+        let e = key(&["a", "b"]).ensure_may_sign("c").unwrap_err().to_string();
+        assert!(e.contains("the key \"a\", which may sign a, b and not c (have the bundle signed"), "{e}");
     }
 
     #[test]

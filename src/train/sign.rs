@@ -30,7 +30,7 @@ impl Generated {
     /// If it cannot be written as TOML.
     pub fn trust_entry(&self, name: String) -> Result<String> {
         let pem = Some(self.public.pem().to_owned());
-        let key = TrustedKey { name, pem, path: None, not_before: None, not_after: None, revoked: false };
+        let key = TrustedKey { name, pem, path: None, models: None, not_before: None, not_after: None, revoked: false };
         let file = TrustFile { format: TRUST_FORMAT, keys: vec![key], minimum_version: BTreeMap::new() };
         file.validate()?;
         toml::to_string(&file).map_err(|e| Error::usage("cannot be written as TOML").caused_by(e))
@@ -184,7 +184,7 @@ mod tests {
         let trust = Trust::parse("t", &made.trust_entry("dev".into()).unwrap(), |_| unreachable!()).unwrap();
         let file = std::fs::read(bundle.join("model.sig")).unwrap();
         let signed = signature::verify(&file, &trust, SystemTime::now()).unwrap();
-        assert_eq!((signed.key.as_str(), signed.statement.name()), ("dev", "vaerr-nano"));
+        assert_eq!((signed.key.name.as_str(), signed.statement.name()), ("dev", "vaerr-nano"));
         sign(&bundle, &key).unwrap();
         assert_eq!(std::fs::read(bundle.join("model.sig")).unwrap(), file);
         let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();

@@ -9,6 +9,7 @@ mod display;
 mod failover;
 mod formats;
 mod grids;
+mod hostile;
 mod inputs;
 mod kernels;
 mod long_run;

@@ -124,6 +124,15 @@ fn refusals() -> Vec<Case> {
         ("revoked key", |_| {}, trust_text("revoked = true"), &["which the trust file revokes"]),
         ("unknown key", |_| {}, unknown(), &["is signed by a key that", "trust.toml does not list"]),
         (
+            "key for other models",
+            |_| {},
+            trust_text("models = [\"vaerr-small\", \"vaerr-pico\"]"),
+            &[
+                "\"test\", which may sign vaerr-small, vaerr-pico and not vaerr-nano",
+                "add its name to the key's models",
+            ],
+        ),
+        (
             "older than the minimum",
             |_| {},
             trust_text("[minimum_version]\nvaerr-nano = 4"),
@@ -347,6 +356,61 @@ fn the_environment_may_name_the_trust_file_and_a_broken_one_stops_the_program() 
     assert!(stderr(&run("nowhere.toml")).contains("nowhere.toml: cannot be read"));
     std::fs::write(&good, "format = 1\nkeys = []").unwrap();
     assert!(stderr(&run(&good)).contains("is not a trust file"));
+}
+
+#[test]
+fn a_trust_or_key_file_that_every_account_could_change_stops_the_program() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    let trust = place.trust_file("format = 1\n[[key]]\nname = \"test\"\npath = \"test.pub\"\n");
+    let key = place.root.path().join("test.pub");
+    std::fs::write(&key, signed::golden("test-only.pub")).unwrap();
+    let mode = |path: &Path, bits| std::fs::set_permissions(path, PermissionsExt::from_mode(bits)).unwrap();
+    let said = || stderr(&place.run(&["--quiet", "--trust", &trust]));
+    assert!(place.run(&["--quiet", "--trust", &trust]).status.success(), "{}", said());
+    for path in [Path::new(&trust), &key] {
+        mode(path, 0o666);
+        let (said, name) = (said(), path.file_name().unwrap().to_str().unwrap());
+        assert!(said.contains(&format!("{name}: is a file that every account could change")), "{said}");
+        assert!(said.contains("chmod o-w") && !said.contains("allow-unverified"), "{said}");
+        mode(path, 0o644);
+    }
+    mode(place.root.path(), 0o777);
+    assert!(said().contains("is a folder in which every account could change who is trusted"));
+    mode(place.root.path(), 0o700);
+}
+
+#[test]
+fn a_trust_file_that_is_a_link_to_nowhere_stops_the_program() {
+    let place = Place::new();
+    std::os::unix::fs::symlink("nowhere", place.root.path().join("link.toml")).unwrap();
+    let o = place.run(&["--quiet", "--trust", "link.toml"]);
+    assert_eq!(o.status.code(), Some(2));
+    assert!(stderr(&o).contains("link.toml: cannot be read"), "{}", stderr(&o));
+}
+
+#[test]
+fn a_least_version_of_a_name_that_no_key_may_sign_is_warned_of_and_one_that_is_not_named_is_said() {
+    let place = Place::new();
+    let trust = place.trust_file(&trust_text("models = [\"vaerr-nano\"]\n[minimum_version]\nvearr-nano = 9"));
+    let o = place.vaerr(&["models", "check", "bundle"], &["--trust", &trust]);
+    assert!(o.status.success(), "{}{}", stdout(&o), stderr(&o));
+    assert!(stderr(&o).contains("minimum_version names \"vearr-nano\", which no key there may sign"), "{}", stderr(&o));
+    assert!(stdout(&o).contains("none    version: 3; "), "{}", stdout(&o));
+    assert!(stdout(&o).contains("trust.toml names no least version of vaerr-nano"), "{}", stdout(&o));
+}
+
+#[test]
+fn a_model_of_another_name_than_the_one_asked_for_does_not_run() {
+    let place = Place::new();
+    assert!(place.run(&["--quiet", "--model-name", "vaerr-nano"]).status.success());
+    let bench = ["bench", "--rounds", "1", "--round-ms", "0", "--engine", "simd", "--model-name", "vaerr-small"];
+    for o in [place.run(&["--model-name", "vaerr-small", "--allow-unverified"]), place.vaerr(&bench, &[])] {
+        assert_eq!((o.status.code(), stdout(&o).as_str()), (Some(2), ""));
+        let said = stderr(&o);
+        assert!(said.contains("is the model \"vaerr-nano\", --model-name asks for \"vaerr-small\""), "{said}");
+        assert!(said.contains("name that model's folder with --model"), "{said}");
+    }
 }
 
 #[test]

@@ -6,7 +6,6 @@ use crate::model::proto::{self, Graph, Model, Tensor};
 use crate::model::{Conv, ConvI8, Gru, Linear, Student, Trunk};
 use crate::quant::Grid;
 use crate::spec::StudentSpec;
-use prost::Message;
 use std::collections::HashMap;
 
 const REMEDY: &str = "export the student again with `vaerr-train export`";
@@ -14,40 +13,38 @@ const REMEDY: &str = "export the student again with `vaerr-train export`";
 struct Tensors<'a>(HashMap<&'a str, &'a Tensor>);
 
 impl Tensors<'_> {
-    fn raw(&self, name: &str, data_type: i32, width: usize) -> Result<&[u8]> {
+    /// Bytes of a tensor of `count` items of `width` bytes; the count is the shape's, so that a file gives no more than that.
+    fn raw(&self, name: &str, data_type: i32, width: usize, count: usize) -> Result<&[u8]> {
         let t = self.0.get(name).ok_or_else(|| Error::model(format!("tensor {name} is missing")).remedy(REMEDY))?;
-        let count = t.dims.iter().try_fold(1usize, |n, &d| n.checked_mul(usize::try_from(d).ok()?));
-        if t.data_type != data_type || count.and_then(|n| n.checked_mul(width)) != Some(t.raw_data.len()) {
-            let what =
-                format!("tensor {name} has type {} and {} bytes for {:?}", t.data_type, t.raw_data.len(), t.dims);
+        let dims = t.dims.iter().try_fold(1usize, |n, &d| n.checked_mul(usize::try_from(d).ok()?));
+        let fits = dims == Some(count) && count.checked_mul(width) == Some(t.raw_data.len());
+        if t.data_type != data_type || !fits {
+            let what = format!(
+                "tensor {name} has type {} and {} bytes for {:?}, expected type {data_type} and {count} values",
+                t.data_type,
+                t.raw_data.len(),
+                t.dims.iter().take(8).collect::<Vec<_>>()
+            );
             return Err(Error::model(what).remedy(REMEDY));
         }
         Ok(&t.raw_data)
     }
 
-    fn floats(&self, name: &str) -> Result<Vec<f32>> {
-        Ok(self.raw(name, proto::FLOAT, 4)?.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect())
+    fn floats(&self, name: &str, count: usize) -> Result<Vec<f32>> {
+        Ok(self.raw(name, proto::FLOAT, 4, count)?.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect())
     }
 
     /// A matrix in f32, or in int8 with a scale for each row.
-    fn matrix(&self, name: &str) -> Result<Vec<f32>> {
+    fn matrix(&self, name: &str, rows: usize, width: usize) -> Result<Vec<f32>> {
         if self.0.get(name).is_none_or(|t| t.data_type != proto::INT8) {
-            return self.floats(name);
+            return self.floats(name, rows * width);
         }
-        let values: Vec<i8> = self.raw(name, proto::INT8, 1)?.iter().map(|&b| b as i8).collect();
-        let scales = self.floats(&format!("{name}_scale"))?;
-        if scales.is_empty() || !values.len().is_multiple_of(scales.len()) {
-            let what = format!("tensor {name} has {} values for {} scales", values.len(), scales.len());
-            return Err(Error::model(what).remedy(REMEDY));
-        }
-        Ok(Grid { scales, values }.real())
+        let values = self.raw(name, proto::INT8, 1, rows * width)?.iter().map(|&b| b as i8).collect();
+        Ok(Grid { scales: self.floats(&format!("{name}_scale"), rows)?, values }.real())
     }
 
     fn scalar(&self, name: &str) -> Result<f32> {
-        match self.floats(name)?[..] {
-            [v] => Ok(v),
-            _ => Err(Error::model(format!("tensor {name} is not a scalar")).remedy(REMEDY)),
-        }
+        self.floats(name, 1).map(|v| v.first().copied().unwrap_or_default())
     }
 }
 
@@ -65,10 +62,11 @@ fn hex_floats(text: &str) -> Option<Vec<f32>> {
 /// Not protobuf, an operator that students do not have, a missing or misshapen tensor, or a graph that differs from
 /// the one the embedded shape prescribes; each names the node or tensor.
 pub fn read_student(bytes: &[u8]) -> Result<Student> {
-    let model = Model::decode(bytes).map_err(|e| Error::model("is not an ONNX model").remedy(REMEDY).caused_by(e))?;
+    let model = proto::parse(bytes).map_err(|e| e.remedy(REMEDY))?;
     let graph = model.graph.as_ref().ok_or_else(|| Error::model("holds no graph").remedy(REMEDY))?;
     if let Some(n) = graph.node.iter().find(|n| !OPS.contains(&n.op_type.as_str())) {
-        let what = format!("node {:?} has operator {}, which students do not use", n.name, n.op_type);
+        let what =
+            format!("node {:?} has operator {}, which students do not use", start_of(&n.name), start_of(&n.op_type));
         return Err(Error::unsupported(what).remedy(REMEDY));
     }
     let meta: HashMap<&str, &str> = model.metadata_props.iter().map(|e| (e.key.as_str(), e.value.as_str())).collect();
@@ -78,15 +76,21 @@ pub fn read_student(bytes: &[u8]) -> Result<Student> {
         .map_err(|e| Error::model(format!("metadata {SPEC_KEY} is malformed")).caused_by(e))?;
     spec.validate()?;
     let tensors = Tensors(graph.initializer.iter().map(|t| (t.name.as_str(), t)).collect());
-    let biases = tensors.floats("gru.b")?;
-    if biases.len() != 6 * spec.hidden {
-        return Err(Error::model(format!("tensor gru.b has {} values, expected {}", biases.len(), 6 * spec.hidden)));
-    }
-    let (wb, rb) = biases.split_at(3 * spec.hidden);
+    let (h, f) = (spec.hidden, spec.features());
+    let biases = tensors.floats("gru.b", 6 * h)?;
+    let (wb, rb) = biases.split_at(3 * h);
     let student = Student {
         trunk: read_trunk(&spec, &tensors, &meta)?,
-        gru: Gru { w: tensors.matrix("gru.w")?, r: tensors.matrix("gru.r")?, wb: wb.to_vec(), rb: rb.to_vec() },
-        head: Linear { weight: tensors.matrix("head.weight")?, bias: tensors.floats("head.bias")? },
+        gru: Gru {
+            w: tensors.matrix("gru.w", 3 * h, f)?,
+            r: tensors.matrix("gru.r", 3 * h, h)?,
+            wb: wb.to_vec(),
+            rb: rb.to_vec(),
+        },
+        head: Linear {
+            weight: tensors.matrix("head.weight", spec.outputs, h)?,
+            bias: tensors.floats("head.bias", spec.outputs)?,
+        },
         spec,
     };
     student.validate()?;
@@ -96,31 +100,32 @@ pub fn read_student(bytes: &[u8]) -> Result<Student> {
 }
 
 fn read_trunk(spec: &StudentSpec, tensors: &Tensors, meta: &HashMap<&str, &str>) -> Result<Trunk> {
-    let layers = 0..spec.convs.len();
+    // Output channels and weights of each.
+    let layers = spec
+        .convs
+        .iter()
+        .zip(spec.shapes())
+        .map(|(c, (ch, _, _))| (c.out, c.out * ch * c.kernel * c.kernel))
+        .enumerate();
     if !tensors.0.contains_key("conv0.weight_scale") {
-        let conv = |i: usize| {
-            let (weight, bias) =
-                (tensors.floats(&format!("conv{i}.weight"))?, tensors.floats(&format!("conv{i}.bias"))?);
-            Ok(Conv { weight, bias })
+        let conv = |(i, (out, weights))| {
+            let weight = tensors.floats(&format!("conv{i}.weight"), weights)?;
+            Ok(Conv { weight, bias: tensors.floats(&format!("conv{i}.bias"), out)? })
         };
         return Ok(Trunk::Fp32(layers.map(conv).collect::<Result<_>>()?));
     }
     let mut input_scale = spec.input_scale;
     let mut convs = Vec::new();
-    for i in layers {
+    for (i, (out, weights)) in layers {
         let key = format!("vaerr.conv{i}.requant");
         let requant = meta.get(key.as_str()).and_then(|t| hex_floats(t));
+        let weight = tensors.raw(&format!("conv{i}.weight"), proto::INT8, 1, weights)?;
+        let bias = tensors.raw(&format!("conv{i}.bias"), proto::INT32, 4, out)?;
         let conv = ConvI8 {
-            weight: tensors.raw(&format!("conv{i}.weight"), proto::INT8, 1)?.iter().map(|&b| b as i8).collect(),
-            bias: tensors
-                .raw(&format!("conv{i}.bias"), proto::INT32, 4)?
-                .as_chunks::<4>()
-                .0
-                .iter()
-                .map(|b| i32::from_le_bytes(*b))
-                .collect(),
+            weight: weight.iter().map(|&b| b as i8).collect(),
+            bias: bias.as_chunks::<4>().0.iter().map(|b| i32::from_le_bytes(*b)).collect(),
             input_scale,
-            weight_scale: tensors.floats(&format!("conv{i}.weight_scale"))?,
+            weight_scale: tensors.floats(&format!("conv{i}.weight_scale"), out)?,
             output_scale: tensors.scalar(&format!("conv{i}.output_scale"))?,
             requant: requant
                 .ok_or_else(|| Error::model(format!("metadata {key} is missing or malformed")).remedy(REMEDY))?,
@@ -131,11 +136,16 @@ fn read_trunk(spec: &StudentSpec, tensors: &Tensors, meta: &HashMap<&str, &str>)
     Ok(Trunk::Int8(convs))
 }
 
+/// So much of a name as a message shows.
+fn start_of(name: &str) -> String {
+    name.chars().take(64).collect()
+}
+
 fn same_graph(have: &Graph, want: &Model) -> Result<()> {
     let Some(want) = &want.graph else { return Err(Error::model("holds no graph")) };
     for (i, w) in want.node.iter().enumerate() {
         if have.node.get(i) != Some(w) {
-            let found = have.node.get(i).map_or("nothing".into(), |n| format!("{} {:?}", n.op_type, n.name));
+            let found = have.node.get(i).map_or("nothing".into(), |n| format!("{} {:?}", n.op_type, start_of(&n.name)));
             let what = format!("node {i} is {found}, expected {} {:?} as a student has it", w.op_type, w.name);
             return Err(Error::unsupported(what).remedy(REMEDY));
         }

@@ -4,6 +4,7 @@
 //! SHA-256. What is signed are the statement's bytes (ECDSA with SHA-256 over DSSE's pre-authentication encoding); the public
 //! tool `model_signing` reads and writes the same.
 
+mod access;
 mod envelope;
 mod key;
 mod statement;
@@ -16,6 +17,7 @@ pub use trust::Trust;
 pub(super) use statement::not_signed;
 
 use crate::error::{Error, Result};
+use crate::spec::TrustedKey;
 use std::time::SystemTime;
 
 /// No signature is larger; the statement of a bundle takes about 2 KiB.
@@ -24,14 +26,15 @@ pub const MOST_BYTES: u64 = 1 << 20;
 /// A statement whose signature holds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Signed {
-    /// The trusted key's name.
-    pub key: String,
+    /// The trusted key's entry.
+    pub key: TrustedKey,
     /// What was signed.
     pub statement: Statement,
 }
 
 /// Checks a signature: its form, that a trusted key made it, and that this key is good at `now`. Whether the files are those
-/// of the statement is for [`Statement::ensure_covers`].
+/// of the statement is for [`Statement::ensure_covers`], whether the key may sign this bundle for
+/// [`TrustedKey::ensure_may_sign`].
 ///
 /// # Errors
 /// A malformed signature, an unknown key, one that did not make the signature, or one that is revoked, expired or not valid yet.
@@ -43,7 +46,7 @@ pub fn verify(file: &[u8], trust: &Trust, now: SystemTime) -> Result<Signed> {
             .remedy("copy the bundle again from where it was released"));
     }
     key.entry.ensure_good_at(now)?;
-    Ok(Signed { key: key.entry.name.clone(), statement: Statement::read(&envelope.payload)? })
+    Ok(Signed { key: key.entry.clone(), statement: Statement::read(&envelope.payload)? })
 }
 
 /// The bytes of `model.sig` for a statement; the same key and statement always give the same (RFC 6979).

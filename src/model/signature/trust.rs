@@ -1,6 +1,6 @@
 //! The keys of a trust file.
 
-use super::PublicKey;
+use super::{PublicKey, access};
 use crate::error::{Error, Result};
 use crate::spec::{TrustFile, TrustedKey};
 use std::collections::BTreeMap;
@@ -24,10 +24,10 @@ pub(super) struct Key {
 }
 
 impl Trust {
-    /// Reads a trust file and the key files that it names.
+    /// Reads a trust file and the key files that it names. A least version of a name that no key may sign is warned of.
     ///
     /// # Errors
-    /// A file that cannot be read or is malformed, or a key listed twice.
+    /// A file that cannot be read, is malformed or can be changed by every account, or a key listed twice.
     pub fn load(path: &Path) -> Result<Self> {
         let folder = path.parent().unwrap_or(Path::new(""));
         Self::parse(&path.display().to_string(), &text_of(path)?, |key| text_of(&folder.join(key)))
@@ -38,7 +38,14 @@ impl Trust {
     /// # Errors
     /// As [`Trust::load`].
     pub fn parse(place: &str, text: &str, read: impl Fn(&Path) -> Result<String>) -> Result<Self> {
-        let TrustFile { keys: entries, minimum_version, .. } = TrustFile::parse(place, text)?;
+        let file = TrustFile::parse(place, text)?;
+        for name in file.unsigned_names() {
+            log::warn!(
+                "{place}: minimum_version names {name:?}, which no key there may sign: correct the name or a key's models, \
+                 unless it is the embedded bundle's"
+            );
+        }
+        let TrustFile { keys: entries, minimum_version, .. } = file;
         let mut keys: Vec<Key> = Vec::new();
         for entry in entries {
             let text = match (&entry.pem, &entry.path) {
@@ -61,9 +68,9 @@ impl Trust {
         &self.place
     }
 
-    /// The least version of the bundle of this name that may run; 0 if none is asked for.
-    pub fn minimum_version(&self, name: &str) -> u32 {
-        self.minimum.get(name).copied().unwrap_or(0)
+    /// The least version of the bundle of this name that may run, if one is asked for.
+    pub fn minimum_version(&self, name: &str) -> Option<u32> {
+        self.minimum.get(name).copied()
     }
 
     /// The key that a signature names.
@@ -79,6 +86,7 @@ impl Trust {
 
 fn text_of(path: &Path) -> Result<String> {
     let at = |e: Error| e.at(path.display());
+    access::ensure_guarded(path)?;
     let bytes = crate::model::folder::read_at_most(path, MOST_BYTES).map_err(at)?;
     String::from_utf8(bytes).map_err(|e| at(Error::usage("is not UTF-8").caused_by(e)))
 }

@@ -3,9 +3,11 @@
 use crate::error::{Error, Result};
 use crate::frame::Gray;
 use crate::render::Affect;
+use crate::train::data::bounded;
 use crate::train::data::record::Votes;
+use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::Read;
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 /// Human mean (valence, arousal) of neutral, happiness, surprise, sadness, anger, disgust, fear, contempt on
@@ -24,6 +26,13 @@ pub const CLASS_MEANS: [(f64, f64); 8] = [
 /// What a user may call the data in a card or a record.
 pub const LABELS: &str =
     "proxy labels: FER+ votes averaged over AffectNet class means, not ratings of arousal and valence";
+
+/// Most bytes of `label.csv`, of a picture's file, and of all pictures decoded.
+const MOST_TABLE_BYTES: u64 = 16 << 20;
+const MOST_FILE_BYTES: u64 = 4 << 20;
+const MOST_PIXELS: usize = 1 << 30;
+/// Most pixels of a picture's side.
+const MOST_SIDE_PX: u32 = 1024;
 
 /// One picture with its graded label.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,22 +86,16 @@ impl Store {
         }
     }
 
-    fn read(&mut self, name: &str) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
+    /// A file of at most `most` bytes, whatever the zip says of it.
+    fn read(&mut self, name: &str, most: u64) -> Result<Vec<u8>> {
         match self {
-            Store::Folder(dir) => {
-                let path = dir.join(name);
-                bytes =
-                    std::fs::read(&path).map_err(|e| Error::input("cannot be read").at(path.display()).caused_by(e))?;
-            }
+            Store::Folder(dir) => bounded::read(&dir.join(name), most),
             Store::Zip(archive, path) => {
                 let place = format!("{}:{name}", path.display());
-                let mut file =
-                    archive.by_name(name).map_err(|e| Error::input("cannot be read").at(&place).caused_by(e))?;
-                file.read_to_end(&mut bytes).map_err(|e| Error::input("cannot be read").at(&place).caused_by(e))?;
+                let file = archive.by_name(name).map_err(|e| Error::input("cannot be read").at(&place).caused_by(e))?;
+                bounded::read_from(file, most).map_err(|e| e.at(&place))
             }
         }
-        Ok(bytes)
     }
 
     fn name(&self) -> String {
@@ -105,38 +108,53 @@ impl Store {
 /// Reads a split: `label.csv` (no header: name, box, votes for eight classes, unknown, not-a-face) and its pictures.
 ///
 /// # Errors
-/// Names the file and line of the first malformed row, or the picture that cannot be decoded.
+/// Names the file and line of the first malformed row, or the picture that cannot be decoded or is too large.
 pub fn load(path: &Path) -> Result<Split> {
     let mut store = Store::open(path)?;
     let root = store.root()?;
     let place = format!("{}:{root}label.csv", store.name());
-    let text = String::from_utf8(store.read(&format!("{root}label.csv"))?)
+    let text = String::from_utf8(store.read(&format!("{root}label.csv"), MOST_TABLE_BYTES)?)
         .map_err(|e| Error::input("is not UTF-8").at(&place).caused_by(e))?;
-    let mut split = Split::default();
+    let (mut split, mut names, mut pixels) = (Split::default(), BTreeSet::new(), 0);
     for (i, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
         let (name, label) = parse_row(line).map_err(|what| Error::input(what).at(format!("{place}:{}", i + 1)))?;
         let Some((Affect { arousal, valence }, _)) = label else {
             split.undecided += 1;
             continue;
         };
-        let bytes = store.read(&format!("{root}{name}"))?;
-        let picture = image::load_from_memory(&bytes)
-            .map_err(|e| {
-                Error::input("cannot decode the picture").at(format!("{}:{root}{name}", store.name())).caused_by(e)
-            })?
-            .into_luma8();
-        let (width, height) = (picture.width() as usize, picture.height() as usize);
-        if width != height {
-            return Err(Error::input(format!("is {width}x{height}, expected a square picture"))
-                .at(format!("{}:{root}{name}", store.name())));
+        let at = |e: Error| e.at(format!("{place}:{}", i + 1));
+        if !names.insert(name.clone()) {
+            return Err(at(Error::input(format!("names {name} once more"))));
         }
-        let image = Gray { width, height, data: picture.into_raw() };
+        let bytes = store.read(&format!("{root}{name}"), MOST_FILE_BYTES)?;
+        let image = decode(&bytes).map_err(|e| e.at(format!("{}:{root}{name}", store.name())))?;
+        pixels += image.data.len();
+        if pixels > MOST_PIXELS {
+            return Err(at(Error::input(format!("its pictures up to here have more than {MOST_PIXELS} pixels"))));
+        }
         split.stills.push(Still { name, image, arousal, valence });
     }
     if split.stills.is_empty() {
         return Err(Error::input("holds no usable picture").at(place));
     }
     Ok(split)
+}
+
+/// A square picture, whose size is looked at before its pixels.
+fn decode(bytes: &[u8]) -> Result<Gray> {
+    let bad = |e: image::ImageError| Error::input("cannot decode the picture").caused_by(e);
+    let mut reader = image::ImageReader::new(Cursor::new(bytes))
+        .with_guessed_format()
+        .map_err(|e| Error::input("cannot decode the picture").caused_by(e))?;
+    let mut limits = image::Limits::default();
+    (limits.max_image_width, limits.max_image_height) = (Some(MOST_SIDE_PX), Some(MOST_SIDE_PX));
+    reader.limits(limits);
+    let picture = reader.decode().map_err(bad)?.into_luma8();
+    let (width, height) = (picture.width() as usize, picture.height() as usize);
+    if width != height {
+        return Err(Error::input(format!("is {width}x{height}, expected a square picture")));
+    }
+    Ok(Gray { width, height, data: picture.into_raw() })
 }
 
 /// The grade of the votes and their shares; `None` where half of them or more are for no emotion.
@@ -237,6 +255,31 @@ mod tests {
         }
         zip.finish().unwrap();
         assert_eq!(load(&path).unwrap(), folder);
+    }
+
+    #[test]
+    fn bombs_in_a_zip_are_refused_by_what_they_give_and_not_by_what_it_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("split.zip");
+        let row = |name: &str| format!("{name},\"(0, 0, 48, 48)\",0,10,0,0,0,0,0,0,0,0\n");
+        let refused = |files: &[(&str, Vec<u8>)], want: &str| {
+            let mut zip = zip::ZipWriter::new(File::create(&path).unwrap());
+            for (name, bytes) in files {
+                zip.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
+                std::io::Write::write_all(&mut zip, bytes).unwrap();
+            }
+            zip.finish().unwrap();
+            assert!(std::fs::metadata(&path).unwrap().len() < 100_000, "it is small");
+            let e = load(&path).unwrap_err().to_string();
+            assert!(e.contains(want), "{e}");
+        };
+        let blank = |bytes: u64| vec![b'\n'; bytes as usize];
+        refused(&[("label.csv", blank(MOST_TABLE_BYTES + 1))], "label.csv: has more than 16777216 bytes");
+        let a = || ("label.csv", row("a.png").into_bytes());
+        refused(&[a(), ("a.png", blank(MOST_FILE_BYTES + 1))], "a.png: has more than 4194304 bytes");
+        refused(&[a(), ("a.png", png(1025))], "a.png: cannot decode the picture");
+        let twice = row("a.png").repeat(2).into_bytes();
+        refused(&[("label.csv", twice), ("a.png", png(48))], "label.csv:2: names a.png once more");
     }
 
     #[test]

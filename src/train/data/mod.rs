@@ -2,6 +2,7 @@
 
 pub mod audio;
 pub mod augment;
+pub mod bounded;
 pub mod ferplus;
 pub mod npy;
 pub mod record;

@@ -10,6 +10,9 @@ use std::io::{Read, Write};
 /// Longest header that is read, in bytes.
 const MAX_HEADER: u64 = 65_536;
 
+/// Most bytes that deflate makes of one: what a compressed file can hold at most.
+const MOST_INFLATED: u64 = 1032;
+
 /// What the header says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
@@ -65,6 +68,22 @@ impl Header {
     /// Bytes of all items; `None` where that cannot be told or does not fit.
     pub fn data_bytes(&self) -> Option<u64> {
         self.shape.iter().try_fold(self.item_bytes()?, |n, side| n.checked_mul(*side as u64))
+    }
+
+    /// Refuses a shape that an archive of `archive_bytes` cannot hold, whatever its members claim, and arrays without a byte, of which
+    /// a header alone could have any number of rows.
+    ///
+    /// # Errors
+    /// Says which of the two.
+    pub fn ensure_held_by(&self, archive_bytes: u64) -> Result<()> {
+        match self.data_bytes() {
+            Some(0) => Err(Error::input(format!("is an empty array {:?} of {}", self.shape, self.descr))),
+            Some(bytes) if bytes <= archive_bytes.saturating_mul(MOST_INFLATED) => Ok(()),
+            _ => Err(Error::input(format!(
+                "is an array {:?} of {}, more than a file of {archive_bytes} bytes can hold",
+                self.shape, self.descr
+            ))),
+        }
     }
 
     /// The header as bytes, a multiple of 64.
@@ -180,6 +199,22 @@ mod tests {
         assert_eq!(Header::parse("{'descr': '<f4', 'fortran_order': False, 'shape': (2, x)}"), None);
         assert_eq!(Header::parse("nothing"), None);
         assert_eq!(Header::new("|u1", &[usize::MAX, 3]).data_bytes(), None);
+    }
+
+    #[test]
+    fn a_shape_is_held_against_the_archive_it_came_in() {
+        let held = |shape: &[usize], bytes| Header::new("|u1", shape).ensure_held_by(bytes);
+        assert!(held(&[1032, 10], 10).is_ok());
+        for (shape, want) in [
+            (&[1033, 10][..], "more than a file of 10 bytes can hold"),
+            (&[usize::MAX, 3], "can hold"),
+            (&[usize::MAX, 0], "is an empty array"),
+        ] {
+            assert!(held(shape, 10).unwrap_err().to_string().contains(want), "{shape:?}");
+        }
+        assert!(
+            Header::new("|V0", &[1 << 60]).ensure_held_by(10).unwrap_err().to_string().contains("is an empty array")
+        );
     }
 
     #[test]

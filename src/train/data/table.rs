@@ -1,5 +1,6 @@
 //! Delimited text: annotation files and prediction files of every system.
 
+use super::bounded;
 use crate::error::{Error, Result};
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -43,14 +44,19 @@ pub struct Table<'a> {
 /// Any finite time in seconds.
 pub const TIME: RangeInclusive<f64> = -1e9..=1e9;
 
+/// Most bytes of a text file: annotations of a hundred hours, frame by frame.
+const MOST_TEXT_BYTES: u64 = 256 << 20;
+
 /// A text file without its byte order mark.
 ///
 /// # Errors
-/// If it cannot be read or is not UTF-8; names the line of the first bad byte.
+/// If it cannot be read, is too large or is not UTF-8; names the line of the first bad byte.
 pub fn read_text(path: &Path) -> Result<String> {
-    let bytes = std::fs::read(path).map_err(|e| Error::input("cannot be read").at(path.display()).caused_by(e))?;
-    let start = if bytes.starts_with(&[0xEF, 0xBB, 0xBF]) { 3 } else { 0 };
-    String::from_utf8(bytes[start..].to_vec()).map_err(|e| {
+    let mut bytes = bounded::read(path, MOST_TEXT_BYTES)?;
+    if bytes.starts_with(&[0xEF, 0xBB, 0xBF]) {
+        bytes.drain(..3);
+    }
+    String::from_utf8(bytes).map_err(|e| {
         let line = e.as_bytes()[..e.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
         Error::input("is not UTF-8 text").at(format!("{}:{line}", path.display())).remedy("save it as UTF-8")
     })

@@ -16,7 +16,7 @@ pub use net::{Answers, Pupil};
 pub use terms::{Lesson, Pairs, bins, features, lateness, settling, values, votes};
 
 use crate::error::{Error, Result};
-use crate::model::{Student, onnx};
+use crate::model::{Student, read_student_file};
 use crate::render::Rng;
 use crate::spec::{CropRule, StudentSpec};
 use crate::train::data::record::Split;
@@ -200,8 +200,7 @@ fn folded(from: &Path) -> Result<Student> {
     if from.is_dir() {
         return Ok(best(from)?.0);
     }
-    let bytes = std::fs::read(from).map_err(|e| Error::input("cannot be read").at(from.display()).caused_by(e))?;
-    onnx::read_student(&bytes).map_err(|e| e.at(from.display()))
+    read_student_file(from)
 }
 
 /// `net` with the student that `starts` hold: of one run of the same size as it was trained, with its projection where the teacher

@@ -48,6 +48,23 @@ impl FullSpec {
         8 * self.width
     }
 
+    /// Weights of the backbone's convolutions.
+    pub fn backbone_weights(&self) -> u64 {
+        let width = self.width as u64;
+        let stage = |s: u32| {
+            let (out, input) = (width << s, width << s.saturating_sub(1));
+            9 * out * (input + 3 * out) + if s > 0 { out * input } else { 0 }
+        };
+        width * (backbone::TAPS * 7 * 7) as u64 + (0..4).map(stage).sum::<u64>()
+    }
+
+    /// Weights of the GRU's matrices.
+    pub fn temporal_weights(&self) -> u64 {
+        let [features, hidden] = [self.features(), self.hidden].map(|n| n as u64);
+        let layer = |i: usize| 2 * 3 * hidden * (hidden + if i == 0 { features } else { 2 * hidden });
+        (0..self.layers).map(layer).sum()
+    }
+
     /// # Errors
     /// If a size lies outside its range.
     pub fn validate(&self) -> Result<()> {

@@ -121,16 +121,20 @@ fn temporal(layers: usize) -> Vec<Entry> {
 /// Tensors of the file under the network's prefix, by what follows it.
 type Keys = BTreeMap<String, Stored>;
 
-fn read(path: &Path) -> Result<Keys> {
-    let tensors = if path.extension().is_some_and(|e| e == "safetensors") {
+/// With how many values they have together.
+fn read(path: &Path) -> Result<(Keys, u64)> {
+    let tensors: Vec<Stored> = if path.extension().is_some_and(|e| e == "safetensors") {
         safetensors::read(path)?
     } else {
         let file = PytorchReader::new(path).map_err(|e| Error::input("is no PyTorch checkpoint").caused_by(e))?;
         file.into_tensors().into_values().map(bridge::from_pytorch).collect()
     };
+    let length = path.metadata().map_err(|e| Error::input("cannot be read").caused_by(e))?.len();
+    let values = values(&tensors, length)?;
     let names: Vec<String> = tensors.iter().map(|t| t.name.clone()).collect();
     let prefix = prefix(names.iter())?;
-    Ok(names.into_iter().zip(tensors).filter_map(|(n, t)| Some((n.strip_prefix(&prefix)?.to_owned(), t))).collect())
+    let own = |(n, t): (String, Stored)| Some((n.strip_prefix(&prefix)?.to_owned(), t));
+    Ok((names.into_iter().zip(tensors).filter_map(own).collect(), values))
 }
 
 fn prefix<'a>(keys: impl Iterator<Item = &'a String> + Clone) -> Result<String> {
@@ -155,6 +159,34 @@ fn some<S: ToString>(names: impl Iterator<Item = S>) -> String {
     all.truncate(8);
     let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
     format!("{}{more}", all.join(", "))
+}
+
+/// Most values that the tensors can have together in a file of this length, where several may share a place.
+///
+/// # Errors
+/// Names a tensor that is larger than the file.
+fn values(tensors: &[Stored], file_bytes: u64) -> Result<u64> {
+    let mut values = 0u64;
+    for t in tensors {
+        let count = t.shape.to_vec().iter().try_fold(1u64, |n, side| n.checked_mul(*side as u64));
+        let bytes = count.and_then(|n| n.checked_mul(t.dtype.size() as u64));
+        let (Some(count), true) = (count, bytes.is_some_and(|n| n <= file_bytes)) else {
+            let what = format!("{} is {:?}, more than a file of {file_bytes} bytes can hold", t.name, t.shape.to_vec());
+            return Err(Error::input(what));
+        };
+        values = values.saturating_add(count);
+    }
+    Ok(values.min(file_bytes))
+}
+
+/// Refuses a network that is much larger than what the file holds, before it is made.
+fn ensure_filled(spec: &FullSpec, whole: bool, values: u64) -> Result<()> {
+    let wanted = spec.backbone_weights() + if whole { spec.temporal_weights() } else { 0 };
+    // What is missing of a true network is told by name later on.
+    if wanted > values.saturating_mul(4).saturating_add(1 << 20) {
+        return Err(Error::input(format!("claims a network of {wanted} weights, of which it holds {values} at most")));
+    }
+    Ok(())
 }
 
 /// Takes the shape of the network from that of its tensors.
@@ -210,13 +242,14 @@ fn convert(keys: &mut Keys, entries: &[Entry], ours: &Named) -> Result<Named> {
 /// `wanted`.
 ///
 /// # Errors
-/// If the file is no PyTorch checkpoint, holds no such network, lacks keys, has tensors of other shapes (all are listed), or
+/// If the file is no PyTorch checkpoint, claims more than it holds, holds no such network, lacks keys, has tensors of other shapes (all are listed), or
 /// was trained with PReLU.
 pub fn import(path: &Path, wanted: &FullSpec, device: &Device) -> Result<Import> {
     let place = |e: Error| e.at(path.display());
-    let mut keys = read(path).map_err(place)?;
+    let (mut keys, values) = read(path).map_err(place)?;
     refuse_prelu(&keys).map_err(place)?;
     let (spec, whole) = spec(&keys, wanted).map_err(place)?;
+    ensure_filled(&spec, whole, values).map_err(place)?;
     let net = FullNet::new(&spec, 0, device)?;
     let mut entries = backbone();
     entries.extend(if whole { temporal(spec.layers) } else { Vec::new() });

@@ -10,7 +10,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 /// No header of a real network comes near; a damaged length must not ask for all memory.
-const MAX_HEADER_BYTES: u64 = 64 << 20;
+const MAX_HEADER_BYTES: u64 = 8 << 20;
 
 #[derive(Deserialize)]
 struct Entry {

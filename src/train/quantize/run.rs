@@ -7,7 +7,7 @@ use super::qat::{QatConfig, QatStart, qat};
 use super::temperature::{apply_temperatures, temperatures};
 use crate::error::{Error, Result};
 use crate::metrics::Agreement;
-use crate::model::{Student, onnx};
+use crate::model::{Student, onnx, read_student_file};
 use crate::spec::{Calibration, CropRule, StudentSpec};
 use crate::train::data::ferplus;
 use crate::train::data::record::Split;
@@ -150,9 +150,7 @@ impl Quantized {
 /// The student to be quantised, and where it comes from.
 fn origin(paths: &QuantizePaths) -> Result<(Student, Origin)> {
     if let Some(file) = &paths.student {
-        let bytes = std::fs::read(file).map_err(|e| Error::input("cannot be read").at(file.display()).caused_by(e))?;
-        let at = |e: Error| Error::new(e.kind(), "cannot be used").at(file.display()).caused_by(e);
-        return Ok((onnx::read_student(&bytes).map_err(at)?, Origin::default()));
+        return Ok((read_student_file(file)?, Origin::default()));
     }
     if checkpoint::find(&paths.run).is_some() {
         let (student, kept, epoch) = distil::best(&paths.run)?;

@@ -1,12 +1,10 @@
 //! Reads a whole folder of shards and counts what is there.
 
-use super::{Reader, Sample, Shard};
+use super::{Reader, Sample};
 use crate::error::{Error, Result};
 use crate::train::data::record::Split;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
-use std::fs::File;
 
 /// What a split holds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -70,24 +68,6 @@ impl Reader {
         let mut seen = Seen::default();
         let parts = Split::ALL.into_iter().filter(|s| all.index().samples(*s) > 0);
         Ok(Checked { parts: parts.map(|s| all.check_split(s, &mut seen)).collect::<Result<_>>()? })
-    }
-
-    /// Refuses a shard whose bytes are not those that the index names.
-    ///
-    /// # Errors
-    /// If it cannot be read, or its SHA-256 differs.
-    pub fn ensure_written(&self, shard: &Shard) -> Result<()> {
-        let path = self.folder().join(&shard.file);
-        let mut sha = Sha256::new();
-        File::open(&path)
-            .and_then(|mut f| std::io::copy(&mut f, &mut sha))
-            .map_err(|e| Error::input("cannot be read").at(path.display()).caused_by(e))?;
-        if format!("{:x}", sha.finalize()) == shard.sha256 {
-            return Ok(());
-        }
-        Err(Error::input("is not what was written: its SHA-256 is not the index's")
-            .at(path.display())
-            .remedy("prepare the data again"))
     }
 
     fn check_split(&self, split: Split, seen: &mut Seen) -> Result<CheckedPart> {

@@ -80,7 +80,8 @@ pub(crate) fn scan(path: &Path) -> Result<Vec<Located>> {
     let mut archive = tar::Archive::new(BufReader::new(file));
     let unreadable = |e| wrong("is not a whole tar archive").caused_by(e);
     let mut groups: Vec<Group> = Vec::new();
-    for entry in archive.entries_with_seek().map_err(unreadable)? {
+    // Raw: a long name of another tool would be read whole, however long; samples have none.
+    for entry in archive.entries_with_seek().map_err(unreadable)?.raw(true) {
         let mut entry = entry.map_err(unreadable)?;
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let span = Span { offset: entry.raw_file_position(), bytes: entry.size() };

@@ -2,6 +2,7 @@
 
 use super::AudioMeta;
 use crate::error::{Error, Result};
+use crate::train::data::bounded;
 use crate::train::data::record::Split;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -11,6 +12,10 @@ use std::path::Path;
 const FORMAT: &str = "vaerr-shards";
 /// The version that is read and written.
 const VERSION: u32 = 1;
+/// Most bytes of an index: that of 100,000 shards.
+const MOST_BYTES: u64 = 32 << 20;
+/// No folder holds more samples or frames, and sums of such numbers fit 64 bits.
+const MOST_COUNT: u64 = 1 << 40;
 
 /// One tar file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +31,19 @@ pub struct Shard {
     pub sha256: String,
 }
 
+impl Shard {
+    /// Refuses counts that no shard has, which would else be believed until it is read.
+    fn ensure_possible(&self) -> Result<()> {
+        let Self { file, samples, frames, labelled, .. } = self;
+        if *samples as u64 > MOST_COUNT || *frames as u64 > MOST_COUNT || labelled > frames {
+            return Err(Error::input(format!(
+                "{file} is said to hold {samples} samples, and {labelled} labels in {frames} frames"
+            )));
+        }
+        Ok(())
+    }
+}
+
 /// Grey values of the training split, in [0, 1]; frames that are black throughout (no face) are not counted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Pixels {
@@ -39,7 +57,7 @@ pub struct Pixels {
 impl Pixels {
     /// `None` without pixels.
     pub fn of(histogram: &[u64]) -> Option<Self> {
-        let count: u64 = histogram.iter().sum();
+        let count = histogram.iter().fold(0u64, |sum, n| sum.saturating_add(*n));
         let sum = |power: i32| -> f64 {
             histogram.iter().enumerate().map(|(v, n)| (v as f64 / 255.0).powi(power) * *n as f64).sum()
         };
@@ -54,7 +72,7 @@ impl Pixels {
         let mut all = parts.next()?.clone();
         for part in parts {
             let mut histogram = all.histogram;
-            histogram.iter_mut().zip(&part.histogram).for_each(|(n, more)| *n += more);
+            histogram.iter_mut().zip(&part.histogram).for_each(|(n, more)| *n = n.saturating_add(*more));
             all = Self::of(&histogram)?;
         }
         Some(all)
@@ -96,7 +114,7 @@ impl Index {
     /// A missing or malformed file, another format or version, file names that lead out of the folder.
     pub fn read(path: &Path) -> Result<Self> {
         let wrong = |what: String| Error::input(what).at(path.display());
-        let text = std::fs::read(path).map_err(|e| wrong("cannot be read".into()).caused_by(e))?;
+        let text = bounded::read(path, MOST_BYTES)?;
         let malformed = |e| wrong("is not an index of shards".into()).caused_by(e);
         let value: serde_json::Value = serde_json::from_slice(&text).map_err(malformed)?;
         let (format, version) = (value["format"].as_str().unwrap_or(""), value["version"].as_u64());
@@ -112,8 +130,12 @@ impl Index {
             if Path::new(&shard.file).file_name().is_none_or(|n| n != shard.file.as_str()) {
                 return Err(wrong(format!("{:?} is not the name of a file in its folder", shard.file)));
             }
+            shard.ensure_possible().map_err(|e| wrong(e.to_string()))?;
         }
-        Ok(index)
+        match index.pixels.as_ref().map(|p| p.histogram.len()) {
+            None | Some(256) => Ok(index),
+            Some(n) => Err(wrong(format!("pixels.histogram has {n} counts, expected 256"))),
+        }
     }
 
     /// Writes the file whole or not at all.
@@ -150,7 +172,7 @@ impl Index {
         let mut histogram = vec![0; 256];
         let mut count = |pixels: &Option<Pixels>| {
             let values = pixels.iter().flat_map(|p| &p.histogram);
-            histogram.iter_mut().zip(values).for_each(|(n, more): (&mut u64, _)| *n += more);
+            histogram.iter_mut().zip(values).for_each(|(n, more): (&mut u64, _)| *n = n.saturating_add(*more));
         };
         count(&all.pixels);
         for part in parts {

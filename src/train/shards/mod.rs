@@ -20,6 +20,7 @@
 
 mod check;
 mod codec;
+mod held;
 mod index;
 mod reader;
 mod several;

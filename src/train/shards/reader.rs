@@ -28,7 +28,8 @@ impl Reader {
     /// Opens a folder that [`super::Writer`] finished.
     ///
     /// # Errors
-    /// No index, one of another version, a shard that is missing or has another length than the index says.
+    /// No index, one of another version, a shard that is missing or has another length than the index says. A shard's bytes are held
+    /// against its SHA-256 when its samples are first looked for.
     pub fn open(folder: &Path) -> Result<Self> {
         let path = folder.join(Index::FILE);
         if !path.exists() {
@@ -79,7 +80,7 @@ impl Reader {
         Ok(self)
     }
 
-    /// Descriptions of the samples of a split in the order of [`Reader::ordered`]; no array is read.
+    /// Descriptions of the samples of a split in the order of [`Reader::ordered`]; no array is kept.
     ///
     /// # Errors
     /// A damaged shard.
@@ -127,9 +128,10 @@ impl Reader {
         self.filters.iter().all(|keep| keep(meta))
     }
 
-    /// Finds the samples of a shard, as many as the index says.
+    /// Finds the samples of a shard that holds against its digest, as many as the index says.
     fn scan(&self, shard: &Shard) -> Result<Vec<Located>> {
         let path = self.folder.join(&shard.file);
+        self.ensure_held(shard)?;
         let found = codec::scan(&path)?;
         if found.len() != shard.samples {
             let what = format!("holds {} samples, the index says {}", found.len(), shard.samples);

@@ -216,7 +216,7 @@ fn what_does_not_fit_is_refused_by_the_writer() {
     assert!(e.contains("unfinished work of other settings"), "{e}");
 }
 
-/// Rewrites a shard and its length in the index; gives what reading it says.
+/// Rewrites a shard, its length and its digest in the index; gives what reading it says.
 fn damaged(change: impl Fn(Vec<u8>) -> Vec<u8>) -> String {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), config(), &[sample(Split::Train, 1, 3), sample(Split::Train, 2, 3)]);
@@ -224,7 +224,8 @@ fn damaged(change: impl Fn(Vec<u8>) -> Vec<u8>) -> String {
     let bytes = change(std::fs::read(&path).unwrap());
     std::fs::write(&path, &bytes).unwrap();
     let mut index = Index::read(&dir.path().join(Index::FILE)).unwrap();
-    index.splits.get_mut(&Split::Train).unwrap()[0].bytes = bytes.len() as u64;
+    let shard = &mut index.splits.get_mut(&Split::Train).unwrap()[0];
+    (shard.bytes, shard.sha256) = (bytes.len() as u64, crate::model::sha256_hex(&bytes));
     index.write(&dir.path().join(Index::FILE)).unwrap();
     let mut stream = Reader::open(dir.path()).unwrap().ordered(Split::Train);
     let error = stream.find_map(|s| s.err()).unwrap().to_string();
@@ -266,6 +267,51 @@ fn damaged_shards_are_refused_by_shard_and_key() {
 }
 
 #[test]
+fn a_shard_is_held_against_its_digest_whoever_reads_it_and_again_once_it_changes() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), config(), &samples());
+    let path = dir.path().join("train-000001.tar");
+    let good = std::fs::read(&path).unwrap();
+    let change = |at: usize| {
+        let mut bytes = good.clone();
+        bytes[at] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+    };
+    // A pixel, which no other check sees.
+    let pixel = good.windows(6).position(|w| w == b"\x93NUMPY").unwrap() + 140;
+    let open = || Reader::open(dir.path()).unwrap();
+    let refused = |e: Error| {
+        let e = e.to_string();
+        assert!(e.contains("train-000001.tar: is not what was written") && e.contains("copy the folder again"), "{e}");
+    };
+    change(pixel);
+    refused(open().metas(Split::Train).unwrap_err());
+    refused(open().ordered(Split::Train).find_map(|s| s.err()).unwrap());
+    refused(open().stream(Split::Train, 1, 0, 4).find_map(|s| s.err()).unwrap());
+    std::fs::write(&path, &good).unwrap();
+    let reader = open();
+    assert_eq!(reader.metas(Split::Train).unwrap().len(), 16);
+    // Clocks of file systems tick every few milliseconds.
+    std::thread::sleep(std::time::Duration::from_millis(30));
+    change(pixel);
+    refused(reader.metas(Split::Train).unwrap_err());
+}
+
+#[test]
+fn long_names_of_other_tools_are_passed_over_without_being_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("long.tar");
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(4);
+    tar.append_data(&mut header, "n".repeat(5000) + ".json", &b"note"[..]).unwrap();
+    append(&mut tar, &sample(Split::Train, 1, 3)).unwrap();
+    std::fs::write(&path, tar.into_inner().unwrap()).unwrap();
+    let keys: Vec<String> = scan(&path).unwrap().into_iter().map(|found| found.meta.key).collect();
+    assert_eq!(keys, ["v001-000"]);
+}
+
+#[test]
 fn folders_that_are_not_whole_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let refused = |want: &str| {
@@ -282,6 +328,10 @@ fn folders_that_are_not_whole_are_refused() {
         ("\"size_px\": 4", "\"size_px\": \"4\"", "is not an index of shards"),
         ("train-000000.tar", "../train-0.tar", "is not the name of a file in its folder"),
         ("train-000000.tar", "train-000099.tar", "train-000099.tar: cannot be read"),
+        ("\"samples\": ", "\"samples\": 99999999999999", "is said to hold 99999999999999"),
+        ("\"frames\": ", "\"frames\": 99999999999999", "is said to hold"),
+        ("\"labelled\": ", "\"labelled\": 999", " labels in "),
+        ("\"histogram\": [", "\"histogram\": [0,", "pixels.histogram has 257 counts, expected 256"),
     ] {
         std::fs::write(&path, good.replace(from, to)).unwrap();
         refused(want);

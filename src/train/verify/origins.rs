@@ -75,7 +75,7 @@ pub fn teacher(run: &Path, net: &FullNet, kept: &Kept, predictor: &Predictor) ->
 /// # Errors
 /// A shard that is not, or cannot be read.
 pub fn index(reader: &Reader, split: Split) -> Result<String> {
-    reader.index().shards(split).iter().try_for_each(|shard| reader.ensure_written(shard))?;
+    reader.index().shards(split).iter().try_for_each(|shard| reader.ensure_held(shard))?;
     digest(&reader.folder().join(Index::FILE))
 }
 

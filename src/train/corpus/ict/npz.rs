@@ -7,11 +7,13 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Most bytes of an array.
-const MAX_BYTES: u64 = 1 << 30;
+const MAX_BYTES: u64 = 256 << 20;
 
 /// An npz file.
 pub(super) struct Npz {
     path: PathBuf,
+    /// Of the file.
+    bytes: u64,
     archive: zip::ZipArchive<File>,
 }
 
@@ -28,8 +30,9 @@ impl Npz {
     pub fn open(path: &Path) -> Result<Self> {
         let bad = |what: &str| Error::input(what).at(path.display());
         let file = File::open(path).map_err(|e| bad("cannot be opened").caused_by(e))?;
+        let bytes = file.metadata().map_err(|e| bad("cannot be opened").caused_by(e))?.len();
         let archive = zip::ZipArchive::new(file).map_err(|e| bad("is not a readable npz file").caused_by(e))?;
-        Ok(Self { path: path.into(), archive })
+        Ok(Self { path: path.into(), bytes, archive })
     }
 
     /// The place of `key` in messages.
@@ -52,6 +55,7 @@ impl Npz {
                 header.shape, header.descr
             )));
         };
+        header.ensure_held_by(self.bytes).map_err(|e| e.at(&place))?;
         let wide = if kind == "<U" { 4 } else { 1 };
         let mut data = Vec::new();
         member.take(total * wide).read_to_end(&mut data).map_err(unreadable)?;
@@ -110,5 +114,25 @@ mod tests {
             assert_eq!(half(bits), want);
         }
         assert!(half(0x7C01).is_nan() && half(0xFC00) == f32::NEG_INFINITY);
+    }
+
+    #[test]
+    fn arrays_that_the_file_cannot_hold_or_that_are_empty_are_refused_before_they_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.npz");
+        for (shape, want) in [
+            (&[1 << 20, 50][..], "bytes can hold"),
+            (&[1 << 40, 1], "expected 2 dimensions of <f4"),
+            (&[1 << 60, 0], "is an empty array"),
+            (&[2, 3], "is cut off: 8 bytes, expected 24"),
+        ] {
+            let mut zip = zip::ZipWriter::new(File::create(&path).unwrap());
+            zip.start_file("a.npy", zip::write::SimpleFileOptions::default()).unwrap();
+            let whole = [Header::new("<f4", shape).to_bytes(), vec![0; 8]].concat();
+            std::io::Write::write_all(&mut zip, &whole).unwrap();
+            zip.finish().unwrap();
+            let e = Npz::open(&path).unwrap().floats("a", 2).unwrap_err().to_string();
+            assert!(e.contains("a.npz:a: ") && e.contains(want), "{e}");
+        }
     }
 }

@@ -6,11 +6,15 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+/// Most pixels of a picture's side, as of a sample's frames.
+const MOST_SIDE_PX: usize = 4096;
+
 /// Opens the three-dimensional array `key` and hands on its header and what follows that, which is long enough for it.
 fn open<T>(path: &Path, key: &str, then: impl FnOnce(&Header, [usize; 3], &mut dyn Read) -> Result<T>) -> Result<T> {
     let place = format!("{}:{key}", path.display());
     let bad = |what: &str| Error::input(what).at(&place).remedy("expected an npz file with an array of T x H x W");
     let file = File::open(path).map_err(|e| bad("cannot be opened").caused_by(e))?;
+    let archive_bytes = file.metadata().map_err(|e| bad("cannot be opened").caused_by(e))?.len();
     let mut archive = zip::ZipArchive::new(file).map_err(|e| bad("is not a readable npz file").caused_by(e))?;
     let mut member = archive.by_name(&format!("{key}.npy")).map_err(|e| bad("is not there").caused_by(e))?;
     let total = member.size();
@@ -21,6 +25,11 @@ fn open<T>(path: &Path, key: &str, then: impl FnOnce(&Header, [usize; 3], &mut d
     };
     if header.data_bytes().is_none_or(|n| total < n) {
         return Err(bad(&format!("is cut off: {total} bytes hold no {t} x {h} x {w} array")));
+    }
+    // The total above is what the archive claims.
+    header.ensure_held_by(archive_bytes).map_err(|e| bad("is no array of pictures").caused_by(e))?;
+    if h > MOST_SIDE_PX || w > MOST_SIDE_PX {
+        return Err(bad(&format!("has pictures of {h} x {w}, at most {MOST_SIDE_PX} a side are read")));
     }
     then(&header, [t, h, w], &mut member)
 }
@@ -63,6 +72,7 @@ mod tests {
         let tree = Tree::new();
         tree.file("a.npz", npz("arr_0", &[5, 4, 3], 60)).file("short.npz", npz("arr_0", &[5, 4, 3], 59));
         tree.file("flat.npz", npz("arr_0", &[60], 60)).file("no.npz", "PK nonsense");
+        tree.file("empty.npz", npz("arr_0", &[1 << 60, 0, 3], 0)).file("wide.npz", npz("arr_0", &[1, 2, 4097], 8194));
         let read = |name: &str, key| shape(&tree.path().join(name), key);
         assert_eq!(read("a.npz", "arr_0").unwrap(), [5, 4, 3]);
         for (name, key, want) in [
@@ -71,9 +81,25 @@ mod tests {
             ("flat.npz", "arr_0", "has 1 dimensions, expected 3"),
             ("no.npz", "arr_0", "not a readable npz"),
             ("none.npz", "arr_0", "cannot be opened"),
+            ("empty.npz", "arr_0", "is an empty array"),
+            ("wide.npz", "arr_0", "at most 4096 a side"),
         ] {
             let e = read(name, key).unwrap_err().to_string();
             assert!(e.contains(want), "{e}");
         }
+    }
+
+    #[test]
+    fn sizes_that_archive_and_header_claim_alike_are_not_believed() {
+        let tree = Tree::new();
+        let mut bytes = npz("arr_0", &[4000, 1000, 1000], 64);
+        // The member's uncompressed size, in its local and its central header.
+        for (mark, at) in [(b"PK\x03\x04", 22), (b"PK\x01\x02", 24)] {
+            let start = bytes.windows(4).position(|w| w == mark).unwrap() + at;
+            bytes[start..start + 4].copy_from_slice(&4_100_000_000_u32.to_le_bytes());
+        }
+        tree.file("bomb.npz", bytes);
+        let e = shape(&tree.path().join("bomb.npz"), "arr_0").unwrap_err().to_string();
+        assert!(e.contains("more than a file of") && e.contains("bytes can hold"), "{e}");
     }
 }

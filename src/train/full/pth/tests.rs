@@ -190,3 +190,55 @@ fn prelu_is_refused() {
     keys.insert("trunk.layer1.0.relu1.weight".into(), slope);
     assert!(refuse_prelu(&keys).unwrap_err().to_string().contains("PReLU"));
 }
+
+/// A `.safetensors` of zeros: names, shapes.
+fn zeros(tensors: &[(&str, &[usize])]) -> tempfile::NamedTempFile {
+    let (mut header, mut at) = (serde_json::Map::new(), 0);
+    for (name, shape) in tensors {
+        let end = at + 4 * shape.iter().product::<usize>();
+        let entry = serde_json::json!({"dtype": "F32", "shape": shape, "data_offsets": [at, end]});
+        header.insert((*name).to_owned(), entry);
+        at = end;
+    }
+    let header = serde_json::Value::from(header).to_string();
+    let file = tempfile::Builder::new().suffix(".safetensors").tempfile().unwrap();
+    let whole = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &vec![0; at]].concat();
+    std::fs::write(file.path(), whole).unwrap();
+    file
+}
+
+#[test]
+fn a_small_file_that_claims_a_large_network_is_refused_before_the_network_is_made() {
+    let stem: &[usize] = &[256, 1, 5, 7, 7];
+    for (file, want) in [
+        (zeros(&[(ANCHOR, stem)]), "claims a network of 178"),
+        (zeros(&[(ANCHOR, &[4, 1, 5, 7, 7]), ("gru.gru.weight_hh_l0", &[1, 2048])]), "claims a network of"),
+    ] {
+        let start = std::time::Instant::now();
+        let e = import(file.path(), &FullSpec::default(), &Device::flex()).unwrap_err().to_string();
+        assert!(e.contains(want) && e.contains("of which it holds"), "{e}");
+        assert!(start.elapsed().as_secs() < 5);
+    }
+    let tensor = |shape: Vec<usize>| {
+        Stored::deferred("a".into(), burn::tensor::DType::F32, shape, None, 4, || unreachable!("not read"))
+    };
+    assert_eq!(values(&[tensor(vec![2, 3]), tensor(vec![4])], 1000).unwrap(), 10);
+    assert_eq!(values(&[tensor(vec![200]), tensor(vec![200])], 800).unwrap(), 400);
+    for shape in [vec![201], vec![usize::MAX, 2], vec![usize::MAX / 2]] {
+        assert!(values(&[tensor(shape)], 800).unwrap_err().to_string().contains("of 800 bytes can hold"));
+    }
+}
+
+#[test]
+fn weights_are_counted_as_the_network_has_them() {
+    for spec in [FullSpec::default(), FullSpec { size_px: 32, width: 3, hidden: 5, layers: 3 }] {
+        let net = FullNet::new(&spec, 0, &Device::flex()).unwrap();
+        let of = |part: &str| -> u64 {
+            let matrices = partial::named(&net)
+                .into_iter()
+                .filter(|(name, data)| name.starts_with(part) && data.shape().to_vec().len() > 1);
+            matrices.map(|(_, data)| data.shape().to_vec().iter().product::<usize>() as u64).sum()
+        };
+        assert_eq!((of("backbone."), of("gru.")), (spec.backbone_weights(), spec.temporal_weights()));
+    }
+}
