@@ -6,6 +6,7 @@ pub mod ffmpeg;
 pub mod folder;
 mod huffman;
 pub mod loopback;
+mod rate;
 pub mod recording;
 mod showinfo;
 pub mod sound;
@@ -15,6 +16,8 @@ pub mod unpack;
 pub mod v4l2;
 pub mod wait;
 pub mod y4m;
+
+pub use rate::rate;
 
 use crate::error::{Error, Result};
 use crate::frame::Frame;
