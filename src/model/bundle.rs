@@ -64,10 +64,9 @@ impl Bundle {
     /// A missing folder or file, a malformed manifest, a file whose digest differs, or one that is no plain file.
     pub fn load(dir: &Path) -> Result<Self> {
         let missing = |name: &str| {
-            Error::model("cannot be read")
-                .at(dir.join(name).display())
-                .caused_by("there is no such file")
-                .remedy("--model names a bundle's folder; `vaerr models list` shows those found")
+            Error::model("cannot be read").at(dir.join(name).display()).caused_by("there is no such file").remedy(
+                "a bundle's folder is needed: `vaerr models list` shows those found, `vaerr-train export` makes one",
+            )
         };
         let bytes = folder::read_plain(&dir.join(MANIFEST), MOST_MANIFEST_BYTES)?.ok_or_else(|| missing(MANIFEST))?;
         let text = String::from_utf8(bytes)
