@@ -20,6 +20,8 @@ pub mod v4l2;
 pub mod wait;
 pub mod y4m;
 
+pub use probe::rate;
+
 use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::stop::Stop;

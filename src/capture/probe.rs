@@ -167,9 +167,36 @@ pub(super) fn track(path: &Path, name: &str, wanted: Option<usize>, stop: &Stop)
     choose(&answer, wanted, name)
 }
 
+/// Frames a second of the film that [`super::open`] would read from `path`, the mean over the file where they vary.
+///
+/// # Errors
+/// A missing or empty file, a missing `ffprobe` and what it refuses, no rate stated.
+pub fn rate(path: &Path) -> Result<f64> {
+    let name = super::ffmpeg::checked(path)?;
+    let track = track(path, &name, None, &Stop::default())?;
+    track.fps.ok_or_else(|| Error::input("states no frame rate").at(&name).remedy("is it a video?"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_states_its_rate_and_one_that_is_no_video_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("v.mkv");
+        let picture = ["-y", "-v", "error", "-f", "lavfi", "-i", "testsrc=duration=1:size=64x48:rate=30000/1001"];
+        match Command::new("ffmpeg").args(picture).args(["-c:v", "mpeg4"]).arg(&path).status() {
+            Ok(s) if s.success() => {}
+            other => {
+                assert!(std::env::var_os("VAERR_REQUIRE_FFMPEG").is_none(), "ffmpeg is required: {other:?}");
+                return println!("passed over: no ffmpeg");
+            }
+        }
+        assert_eq!(rate(&path).unwrap(), 30000.0 / 1001.0);
+        std::fs::write(&path, "not a video\n".repeat(50)).unwrap();
+        assert!(rate(&path).unwrap_err().to_string().contains("v.mkv: no picture could be decoded"));
+    }
 
     fn chosen(json: &str, wanted: Option<usize>) -> Result<Track> {
         choose(&serde_json::from_str(json).unwrap(), wanted, "clip")

@@ -4,6 +4,9 @@ use super::{FrameSource, Next, SourceInfo, SourceStats, Truth};
 use crate::error::{Error, Result};
 use crate::frame::{Frame, PixelFormat, Range};
 use crate::render::{Canvas, Expression, Person, Placement, Style, Trajectory};
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
 use std::time::Duration;
 
 const FORM: &str = "write synthetic[:seed=N,seconds=S,fps=F,people=P,size=WxH]";
@@ -24,13 +27,14 @@ impl Settings {
         let rest = spec.strip_prefix("synthetic").unwrap_or(spec);
         for item in rest.trim_start_matches(':').split(',').filter(|i| !i.is_empty()) {
             let (key, value) = item.split_once('=').unwrap_or((item, ""));
-            let bad = || Error::usage(format!("bad setting `{item}`")).at(spec).remedy(FORM);
+            let bad =
+                |wanted: &str| Error::usage(format!("bad setting `{item}`, expected {wanted}")).at(spec).remedy(FORM);
             match key {
-                "seed" => s.seed = value.parse().map_err(|_| bad())?,
-                "seconds" => s.seconds = number(value, 0.0, 1e6).ok_or_else(bad)?,
-                "fps" => s.fps = number(value, 0.1, 1000.0).ok_or_else(bad)?,
-                "people" => s.people = value.parse().ok().filter(|&p| p <= 4).ok_or_else(bad)?,
-                "size" => s.size = size(value).ok_or_else(bad)?,
+                "seed" => s.seed = value.parse().map_err(|_| bad(&format!("a whole number from 0 to {}", u64::MAX)))?,
+                "seconds" => s.seconds = within(value, 0.0..=1e6).map_err(|w| bad(&(w + "; 0 never ends")))?,
+                "fps" => s.fps = within(value, 0.1..=1000.0).map_err(|w| bad(&w))?,
+                "people" => s.people = within(value, 0..=4).map_err(|w| bad(&(w + " people")))?,
+                "size" => s.size = size(value).map_err(|w| bad(&w))?,
                 _ => return Err(Error::usage(format!("unknown setting `{key}`")).at(spec).remedy(FORM)),
             }
         }
@@ -38,14 +42,16 @@ impl Settings {
     }
 }
 
-fn number(text: &str, low: f64, high: f64) -> Option<f64> {
-    text.parse().ok().filter(|v| (low..=high).contains(v))
+/// The number that `text` is if it lies in `range`, else what was expected.
+fn within<T: FromStr + PartialOrd + Display>(text: &str, range: RangeInclusive<T>) -> Result<T, String> {
+    let wanted = format!("{} to {}", range.start(), range.end());
+    text.parse().ok().filter(|v| range.contains(v)).ok_or(wanted)
 }
 
-fn size(text: &str) -> Option<(usize, usize)> {
-    let (w, h) = text.split_once('x')?;
-    let side = |s: &str| s.parse().ok().filter(|n| (16..=4096).contains(n));
-    Some((side(w)?, side(h)?))
+fn size(text: &str) -> Result<(usize, usize), String> {
+    let side = |s: &str| within(s, 16..=4096).map_err(|w| format!("WIDTHxHEIGHT, each {w} pixels"));
+    let (w, h) = text.split_once('x').unwrap_or((text, ""));
+    Ok((side(w)?, side(h)?))
 }
 
 struct Actor {
@@ -135,11 +141,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bad_settings_are_named() {
-        for bad in ["sed=1", "fps=0", "fps=nan", "people=5", "size=10", "size=8x8", "seconds=-1", "seed="] {
-            let e = Synthetic::parse(&format!("synthetic:{bad}")).err().expect(bad);
-            assert!(e.to_string().contains(bad.split('=').next().unwrap_or(bad)), "{e}");
+    fn bad_settings_are_named_with_the_range_they_may_have() {
+        let whole = "a whole number from 0 to 18446744073709551615";
+        for (bad, range) in [
+            ("fps=0", "0.1 to 1000"),
+            ("fps=nan", "0.1 to 1000"),
+            ("people=6", "0 to 4 people"),
+            ("people=-1", "0 to 4 people"),
+            ("size=10", "WIDTHxHEIGHT, each 16 to 4096 pixels"),
+            ("size=8x8", "each 16 to 4096 pixels"),
+            ("size=640x9999", "each 16 to 4096 pixels"),
+            ("seconds=-1", "0 to 1000000; 0 never ends"),
+            ("seed=", whole),
+            ("seed=-3", whole),
+        ] {
+            let e = Synthetic::parse(&format!("synthetic:{bad}")).err().expect(bad).to_string();
+            assert!(e.contains(&format!("bad setting `{bad}`, expected {range}")), "{e}");
         }
+        let e = Synthetic::parse("synthetic:sed=1").err().expect("no such setting").to_string();
+        assert!(e.contains("unknown setting `sed`"), "{e}");
         assert!(Synthetic::parse("synthetic").is_ok());
     }
 

@@ -13,7 +13,6 @@ use crate::pipeline::{self, Pipeline, TruthPairs};
 use crate::session::failover;
 use crate::sink::{self, JsonLines, Lines, Live, Sink};
 use std::ffi::{OsStr, OsString};
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -132,7 +131,7 @@ fn sinks(args: &Args) -> Result<Vec<Box<dyn Sink>>> {
     let stdout = || Box::new(std::io::stdout());
     if args.json {
         all.push(Box::new(JsonLines::new(stdout(), "standard output")));
-    } else if !args.quiet && !args.plain && std::io::stdout().is_terminal() {
+    } else if !args.quiet && !args.plain && sink::can_draw() {
         all.push(Box::new(Live::new(stdout(), std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()))));
     } else if !args.quiet {
         all.push(Box::new(Lines::new(stdout(), "standard output")));

@@ -38,10 +38,11 @@ pub struct Head {
 /// A file of the folder; certificate and signature may be missing.
 fn read_from(dir: &Path, name: &str, most: u64) -> Result<Option<Vec<u8>>> {
     match folder::read_plain(&dir.join(name), most)? {
-        None if ![CERTIFICATE, SIGNATURE].contains(&name) => Err(Error::model("cannot be read")
-            .at(dir.join(name).display())
-            .caused_by("there is no such file")
-            .remedy("--model names a bundle's folder; `vaerr models list` shows those found")),
+        None if ![CERTIFICATE, SIGNATURE].contains(&name) => {
+            Err(Error::model("cannot be read").at(dir.join(name).display()).caused_by("there is no such file").remedy(
+                "a bundle's folder is needed: `vaerr models list` shows those found, `vaerr-train export` makes one",
+            ))
+        }
         found => Ok(found),
     }
 }

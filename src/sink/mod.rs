@@ -4,7 +4,7 @@ mod file;
 mod terminal;
 
 pub use file::{Csv, JsonLines, Lines, open};
-pub use terminal::Live;
+pub use terminal::{Live, can_draw};
 
 use crate::error::Result;
 use crate::spec::Reading;

@@ -6,6 +6,7 @@ use super::data::rendered::{self, Clip};
 use super::loss::{Bins, Recipe, Targets};
 use super::net::StudentNet;
 use super::run::checkpoint::{self, replace_file};
+use super::run::pace;
 use crate::error::{Error, Result};
 use crate::face::{CropRuleFit, SeetaDetector, crop_rule_from};
 use crate::metrics::Agreement;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 /// Everything that decides the outcome of a run, besides the pictures themselves.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -275,7 +277,7 @@ pub fn read_progress(run: &Path) -> Result<Progress> {
     let text = std::fs::read_to_string(&path).map_err(|e| {
         Error::input("holds no run with a finished epoch")
             .at(path.display())
-            .remedy("start one with `vaerr-train fit`, without --resume")
+            .remedy("make one with `vaerr-train fit`, without --resume")
             .caused_by(e)
     })?;
     serde_json::from_str(&text).map_err(|e| Error::input("is not a run's progress").at(path.display()).caused_by(e))
@@ -338,6 +340,9 @@ pub fn fit(config: &FitConfig, paths: &FitPaths, resume: bool, stop: &AtomicBool
         optimizer = checkpoint::load_optimizer(optimizer, &path)?;
     }
     let steps_per_epoch = train.len() / config.batch;
+    let millions = net.num_params() as f64 / 1e6;
+    log::info!("{millions:.2} M parameters, {} epochs of {steps_per_epoch} steps; timing the first", config.epochs);
+    let mut begun = Some(Instant::now());
     let bar = ProgressBar::new((config.epochs * steps_per_epoch) as u64);
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} steps, {per_sec}, {eta} left, {msg}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
@@ -347,9 +352,8 @@ pub fn fit(config: &FitConfig, paths: &FitPaths, resume: bool, stop: &AtomicBool
         let mut sum = 0.0;
         for (i, batch) in order.chunks_exact(config.batch).enumerate() {
             if stop.load(Ordering::Relaxed) {
-                return Err(
-                    Error::interrupted(format!("stopped in epoch {}", epoch + 1)).remedy("continue with --resume")
-                );
+                let place = format!("stopped in epoch {}", epoch + 1);
+                return Err(Error::interrupted(place).remedy("continue with --resume, from the last whole epoch"));
             }
             let step = epoch * steps_per_epoch + i;
             let stills: Vec<&Still> = batch.iter().map(|&k| &train[k]).collect();
@@ -361,6 +365,11 @@ pub fn fit(config: &FitConfig, paths: &FitPaths, resume: bool, stop: &AtomicBool
             let grads = GradientsParams::from_grads(loss.backward(), &net);
             net = optimizer.step(learning_rate(config, step, config.epochs * steps_per_epoch), net, grads);
             sum += value;
+            if let Some(begun) = begun.take() {
+                let left = config.epochs * steps_per_epoch - step - 1;
+                let told = pace::forecast(begun.elapsed(), steps_per_epoch, left);
+                bar.suspend(|| log::info!("{told}; Ctrl-C stops, --resume goes on from the last whole epoch"));
+            }
             bar.inc(1);
             bar.set_message(format!("epoch {}, loss {:.4}", epoch + 1, sum / (i + 1) as f64));
         }

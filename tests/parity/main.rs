@@ -136,3 +136,15 @@ fn students_survive_the_round_trip_through_onnx() {
         assert!(onnx::read_student(&onnx::write_student(&student)).unwrap() == student, "{name}");
     }
 }
+
+#[cfg(feature = "tflite")]
+#[test]
+fn the_program_finds_its_library_beside_itself() {
+    // Cargo's own path to libraries would hide that it is not there.
+    let program = std::process::Command::new(env!("CARGO_BIN_EXE_vaerr"))
+        .args(["doctor", "--json"])
+        .env_remove("LD_LIBRARY_PATH")
+        .output()
+        .unwrap();
+    assert!(program.status.success(), "{}", String::from_utf8_lossy(&program.stderr));
+}

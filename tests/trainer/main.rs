@@ -12,6 +12,7 @@ mod students;
 mod distil;
 #[cfg(feature = "mpi")]
 mod mpi;
+mod newcomer;
 mod signing;
 mod verify;
 

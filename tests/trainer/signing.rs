@@ -3,9 +3,10 @@
 use crate::{refuse, succeed, trainer};
 use std::path::Path;
 use std::process::Command;
+use vaerr::spec::TrustFile;
 
 #[test]
-fn a_new_key_signs_a_bundle_that_the_runtime_then_knows_by_it() {
+fn a_new_key_signs_a_bundle_that_the_runtime_then_knows_by_the_trust_file_printed() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     std::fs::create_dir(at("bundle")).unwrap();
@@ -13,8 +14,11 @@ fn a_new_key_signs_a_bundle_that_the_runtime_then_knows_by_it() {
         let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/vaerr-nano").join(name);
         std::fs::copy(from, dir.path().join("bundle").join(name)).unwrap();
     }
-    let said = succeed(&mut trainer(&["keygen", &at("dev.key"), "--name", "development"]));
-    let entry = said.split_once("\n\n").unwrap().1;
+    // `keygen dev.key > trust.toml` leaves a trust file.
+    let made = trainer(&["keygen", &at("dev.key"), "--name", "development"]).output().unwrap();
+    let (entry, said) = [made.stdout, made.stderr].map(|t| String::from_utf8(t).unwrap()).into();
+    assert_eq!(TrustFile::parse("trust.toml", &entry).unwrap().keys[0].name, "development");
+    assert!(said.contains("readable by you alone") && said.contains("dev.key.pub"), "{said}");
     assert!(!entry.contains("PRIVATE"), "{entry}");
     std::fs::write(at("trust.toml"), entry).unwrap();
     assert!(refuse(&mut trainer(&["keygen", &at("dev.key")])).contains("exists already"));

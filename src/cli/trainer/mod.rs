@@ -19,6 +19,9 @@ use super::{Outcome, print_text as print};
 use crate::{Error, Result};
 use clap::Parser;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// Trains, quantises and exports students for `vaerr`.
 #[derive(Parser)]
@@ -76,8 +79,41 @@ fn print_json(value: &impl serde::Serialize) -> Result<()> {
     print(&(text + "\n"))
 }
 
-fn run(command: Command) -> Result<Outcome> {
+impl Command {
+    /// Whether it comes to an orderly end when it is asked to stop; any other ends at once.
+    fn stops(&self) -> bool {
+        !matches!(
+            self,
+            Self::CropRule(_)
+                | Self::Roll(_)
+                | Self::Export(_)
+                | Self::Card(_)
+                | Self::Keygen(_)
+                | Self::Sign(_)
+                | Self::Predict(_)
+                | Self::Import(_)
+                | Self::Datasets(_)
+                | Self::Shards(_)
+                | Self::Score(_)
+        )
+    }
+}
+
+/// The flag that Ctrl-C sets, with a word to whoever pressed it.
+fn interruptible() -> Result<Arc<AtomicBool>> {
     let stop = super::interruptible()?.flag();
+    let asked = Arc::clone(&stop);
+    std::thread::spawn(move || {
+        while !asked.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        eprintln!("\nvaerr-train: stopping; Ctrl-C once more ends at once");
+    });
+    Ok(stop)
+}
+
+fn run(command: Command) -> Result<Outcome> {
+    let stop = if command.stops() { interruptible()? } else { Arc::default() };
     let done = match command {
         Command::Fit(args) => args.run(&stop),
         Command::CropRule(args) => args.run(),
@@ -117,3 +153,6 @@ pub fn main() -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -45,9 +45,10 @@ pub(super) struct Args {
     /// Frames a second of the shards; those of each recording if not given.
     #[arg(long)]
     fps: Option<f64>,
-    /// Frames a second of pictures, where nothing else says.
-    #[arg(long, default_value_t = PrepareConfig::default().picture_fps)]
-    picture_fps: f64,
+    /// Frames a second of pictures. If not given, that of the video that they were taken from; 25 for stills and for folders without
+    /// labels. A data set of pictures without videos needs it.
+    #[arg(long)]
+    picture_fps: Option<f64>,
     /// Longest sample; longer recordings are cut into several.
     #[arg(long, value_name = "SECONDS", default_value_t = PrepareConfig::default().part_s)]
     part: f64,

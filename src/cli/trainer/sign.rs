@@ -19,11 +19,14 @@ impl Keygen {
         let made = sign::generate(&self.key)?;
         let stem = || self.key.file_stem().map_or_else(String::new, |s| s.to_string_lossy().into_owned());
         let entry = made.trust_entry(self.name.clone().unwrap_or_else(stem))?;
-        print(&format!(
-            "private key {}, readable by you alone; public key {}\nfor the trust file of the machines that are to run what it signs:\n\n{entry}",
+        // Standard output alone is a trust file.
+        eprintln!(
+            "vaerr-train: private key {}, readable by you alone; public key {}; the trust file of the machines that are to run what it \
+             signs:",
             self.key.display(),
             made.public_path.display()
-        ))
+        );
+        print(&entry)
     }
 }
 

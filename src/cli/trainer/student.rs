@@ -2,6 +2,7 @@
 
 use super::print;
 use crate::model::Format;
+use crate::spec::Metrics;
 use crate::train::card;
 use crate::train::data::record::Split;
 use crate::train::export::{self, Measured, Terms};
@@ -131,9 +132,38 @@ impl Export {
             (None, None) => return Err(Error::usage("--valid or --data is needed")),
         };
         let terms = Terms { version: self.bundle_version, formats: &self.formats, licence: self.licence.as_deref() };
-        let m = export::export(&self.run, &measured, &self.out, &terms)?.metrics;
-        print(&format!("{}\nfp32 {:?}\nint8 {:?}\n", m.split, m.fp32, m.int8))
+        let made = export::export(&self.run, &measured, &self.out, &terms)?;
+        print(&table(&made.metrics))?;
+        let out = self.out.display();
+        eprintln!(
+            "vaerr-train: {out} has no certificate yet: `vaerr run --model {out} --allow-unverified` runs it, marked as unverified in every \
+             output; `vaerr-train verify` certifies it against a full model"
+        );
+        Ok(())
     }
+}
+
+fn table(measured: &Metrics) -> String {
+    let mut text = format!(
+        "{}\n{:7} {:>17} {:>17} {:>17} {:>17} {:>6}\n{:7}",
+        measured.split, "student", "CCC", "bias", "gain", "80 % interval", "ECE", ""
+    );
+    text += &" arousal  valence ".repeat(4);
+    for (name, m) in [("fp32", &measured.fp32), ("int8", &measured.int8)] {
+        text += &format!(
+            "\n{name:7} {:8.4} {:8.4} {:+8.4} {:+8.4} {:8.3} {:8.3} {:8.3} {:8.3} {:6.4}",
+            m.ccc_arousal,
+            m.ccc_valence,
+            m.bias_arousal,
+            m.bias_valence,
+            m.gain_arousal,
+            m.gain_valence,
+            m.coverage_arousal,
+            m.coverage_valence,
+            m.ece
+        );
+    }
+    text + "\n"
 }
 
 #[derive(clap::Args)]

@@ -58,6 +58,8 @@ pub struct Frames {
     pub digits: usize,
     /// Without the dot.
     pub extension: String,
+    /// The video that they were taken from, where it is there too: it knows how many a second they are.
+    pub video: Option<PathBuf>,
 }
 
 impl Frames {
@@ -370,7 +372,7 @@ mod tests {
 
     #[test]
     fn frames_are_named_by_number() {
-        let frames = Frames { dir: "v".into(), first: 1, digits: 5, extension: "jpg".into() };
+        let frames = Frames { dir: "v".into(), first: 1, digits: 5, extension: "jpg".into(), video: None };
         assert_eq!(frames.path(0), Path::new("v/00001.jpg"));
     }
 }

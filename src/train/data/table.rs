@@ -75,6 +75,29 @@ impl<'a> Table<'a> {
         Ok(Self { header_line, ..Self::from_lines(header, lines, place, delimiter)? })
     }
 
+    /// As [`Table::parse`], of a text whose header may be wanting: where its first line holds numbers alone, that line is a row, and
+    /// columns are called by `name` of their place from 0.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn parse_lenient(
+        text: &'a str,
+        place: &str,
+        delimiter: Delimiter,
+        name: impl Fn(usize) -> String,
+    ) -> Result<Self> {
+        let first = numbered(text).next().map(|(_, line)| split(line, delimiter)).unwrap_or_default();
+        if first.is_empty() || first.iter().any(|cell| cell.parse::<f64>().is_err()) {
+            return Self::parse(text, place, delimiter);
+        }
+        Self::without_header(text, place, delimiter, (0..first.len()).map(name).collect())
+    }
+
+    /// Whether the text had a header.
+    pub fn has_header(&self) -> bool {
+        self.header_line > 0
+    }
+
     /// Reads `text` that has no header; `names` are given to its columns.
     ///
     /// # Errors

@@ -1,9 +1,10 @@
 //! What `prepare` is told.
 
+use crate::capture;
 use crate::error::{Error, Result};
 use crate::spec::CropRule;
 use crate::train::data::audio::{AudioTarget, LogMel, encoder};
-use crate::train::data::record::{Media, Recording};
+use crate::train::data::record::{Frames, Media, Recording};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
@@ -34,6 +35,9 @@ impl Audio {
     }
 }
 
+/// Frames a second of the clips that stills become, and of folders of pictures without labels.
+pub const PICTURE_FPS: f64 = 25.0;
+
 /// Settings of [`super::prepare`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PrepareConfig {
@@ -45,8 +49,9 @@ pub struct PrepareConfig {
     pub crops: bool,
     /// Frames a second of the shards; `None` keeps those of each recording.
     pub fps: Option<f64>,
-    /// Frames a second of pictures, where the data set does not say; of stills, those of the clips that they become.
-    pub picture_fps: f64,
+    /// Frames a second of pictures, where the data set does not say. `None`: of the video that they were taken from, and
+    /// [`PICTURE_FPS`] where no label depends on it.
+    pub picture_fps: Option<f64>,
     /// Longest sample in seconds.
     pub part_s: f64,
     pub audio: Audio,
@@ -71,7 +76,7 @@ impl Default for PrepareConfig {
             detail_px: 96,
             crops: false,
             fps: None,
-            picture_fps: 25.0,
+            picture_fps: None,
             part_s: 60.0,
             audio: Audio::None,
             set: "plain".into(),
@@ -94,7 +99,7 @@ impl PrepareConfig {
     pub fn validate(&self) -> Result<()> {
         self.rule().validate().map_err(|e| Error::usage(e.to_string()))?;
         let rate = |v: f64| (1.0..=240.0).contains(&v);
-        if !self.fps.is_none_or(rate) || !rate(self.picture_fps) {
+        if !self.fps.is_none_or(rate) || !self.picture_fps.is_none_or(rate) {
             return Err(Error::usage("frame rates are 1 to 240 a second"));
         }
         if !(1.0..=600.0).contains(&self.part_s) {
@@ -104,6 +109,25 @@ impl PrepareConfig {
             return Err(Error::usage(format!("rank {} of {} ranks, counted from 0", self.rank, self.ranks)));
         }
         Ok(())
+    }
+
+    /// Frames a second of a recording, for what carries no times of its own.
+    ///
+    /// # Errors
+    /// Labelled pictures whose rate nobody says: at a wrong one, all times would be wrong; a video that cannot be read.
+    pub(super) fn rate_of(&self, recording: &Recording) -> Result<f64> {
+        match (recording.fps.or(self.picture_fps), &recording.media) {
+            (Some(fps), _) => Ok(fps),
+            (None, Media::Frames(Frames { video: Some(video), .. })) => capture::rate(video),
+            (None, Media::Frames(frames)) => {
+                Err(Error::usage("how many frames a second its pictures are is not known")
+                    .at(frames.dir.display())
+                    .remedy(
+                        "say it to `vaerr-train prepare` by --picture-fps N, or put the videos into the set's folder",
+                    ))
+            }
+            (None, Media::Video(_) | Media::Array { .. } | Media::Still(_)) => Ok(PICTURE_FPS),
+        }
     }
 
     /// For the index: these settings, and a digest of the recordings that a resumed run must agree with.

@@ -20,12 +20,11 @@ pub(super) enum Shown<'a> {
 /// Takes a frame and its time in seconds from the first; frames come in order.
 pub(super) type Show<'a> = &'a mut dyn FnMut(Shown<'_>, f64) -> Result<()>;
 
-/// Shows every frame of a recording; gives remarks. `fps` times pictures where the data set does not.
+/// Shows every frame of a recording; gives remarks. `fps` times pictures, which carry no time of their own.
 ///
 /// # Errors
 /// A medium that cannot be read at all; what `show` gives.
 pub(super) fn play(recording: &Recording, fps: f64, show: Show<'_>) -> Result<Vec<String>> {
-    let fps = recording.fps.unwrap_or(fps);
     match &recording.media {
         Media::Video(path) => video(path, fps, show),
         Media::Frames(frames) => numbered(frames, fps, show),

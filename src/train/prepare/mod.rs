@@ -12,10 +12,10 @@ mod media;
 mod plain;
 mod spool;
 
-pub use config::{Audio, PrepareConfig};
+pub use config::{Audio, PICTURE_FPS, PrepareConfig};
 pub use plain::plain;
 
-use super::data::record::{Loaded, Note, Recording};
+use super::data::record::{Loaded, Media, Note, Recording};
 use super::shards::{Index, Writer, WriterConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::train::data::audio::AudioTarget;
@@ -121,6 +121,7 @@ fn ticking(
     config.validate()?;
     let mut recordings: Vec<&Recording> = loaded.recordings.iter().collect();
     recordings.sort_by(|a, b| (a.split, &a.id).cmp(&(b.split, &b.id)));
+    ensure_timed(&recordings, config)?;
     let settings = config.settings(&recordings)?;
     let names = Names::new(config, out);
     if let Some(done) = names.finished(&settings)? {
@@ -151,6 +152,12 @@ fn ticking(
     std::fs::remove_dir_all(&names.work)
         .map_err(|e| Error::io("cannot be removed").at(names.work.display()).caused_by(e))?;
     Ok(Prepared { index, report })
+}
+
+/// Refuses pictures of unknown rate before any work is done; a video that would tell it is not looked at yet.
+fn ensure_timed(recordings: &[&Recording], config: &PrepareConfig) -> Result<()> {
+    let untold = |r: &&&Recording| matches!(&r.media, Media::Frames(frames) if frames.video.is_none());
+    recordings.iter().find(untold).map_or(Ok(()), |r| config.rate_of(r).map(drop))
 }
 
 impl Shop<'_> {

@@ -73,9 +73,13 @@ pub(super) fn make(job: &Job, shop: &Shop, target: Option<&mut (dyn AudioTarget 
     let part = job.stem.with_extension("tar.part");
     let full = |e| Error::io("cannot be written").at(part.display()).caused_by(e);
     let tar = tar::Builder::new(BufWriter::new(File::create(&part).map_err(full)?));
-    let mut strip = Strip::new(recording, config, sound, tar, part.clone());
+    let fps = config.rate_of(recording)?;
+    if config.picture_fps.or(recording.fps).is_none() && matches!(&recording.media, Media::Video(p) if p.is_dir()) {
+        remarks.push(format!("its pictures are taken as {fps} a second; --picture-fps says another rate"));
+    }
+    let mut strip = Strip::new(recording, config, fps, sound, tar, part.clone());
     let mut cutter = Cutter::new(config);
-    remarks.extend(play(recording, config.picture_fps, &mut |shown, time_s| {
+    remarks.extend(play(recording, fps, &mut |shown, time_s| {
         shop.ensure_going()?;
         let (crop, face) = cutter.cut(shown, time_s)?;
         (shop.tick)(Tick::Frame);
@@ -126,6 +130,8 @@ impl Sound<'_> {
 struct Strip<'a> {
     recording: &'a Recording,
     config: &'a PrepareConfig,
+    /// Frames a second of a medium that carries no times, and of one frame.
+    fps: f64,
     sound: Option<Sound<'a>>,
     tar: tar::Builder<BufWriter<File>>,
     path: PathBuf,
@@ -147,6 +153,7 @@ impl<'a> Strip<'a> {
     fn new(
         recording: &'a Recording,
         config: &'a PrepareConfig,
+        fps: f64,
         sound: Option<Sound<'a>>,
         tar: tar::Builder<BufWriter<File>>,
         path: PathBuf,
@@ -154,6 +161,7 @@ impl<'a> Strip<'a> {
         Self {
             recording,
             config,
+            fps,
             sound,
             tar,
             path,
@@ -242,7 +250,7 @@ impl<'a> Strip<'a> {
             group: r.group.clone(),
             split: r.split,
             // Known when the last frame was seen; put in when the parts are read again.
-            fps: self.config.picture_fps,
+            fps: self.fps,
             start_s: *start_s,
             frames: times.len(),
             size_px: self.config.size_px,
@@ -271,8 +279,7 @@ impl<'a> Strip<'a> {
         }
         self.end_part()?;
         let id = &self.recording.id;
-        let source_fps =
-            rate(&self.source_s, self.recording.fps.unwrap_or(self.config.picture_fps)).map_err(|e| e.at(id))?;
+        let source_fps = rate(&self.source_s, self.fps).map_err(|e| e.at(id))?;
         self.recording.labels.ensure_fits(self.source_s.len(), source_fps).map_err(|e| e.at(id))?;
         let Done { frames, with_face, .. } = self.done;
         if with_face == 0 {

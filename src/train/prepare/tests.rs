@@ -156,11 +156,11 @@ fn a_missing_picture_is_bridged_for_0_4_s_and_then_black_without_a_label() {
             .save(dir.path().join(format!("{n:03}.png")))
             .unwrap();
     }
-    let frames = Frames { dir: dir.path().into(), first: 1, digits: 3, extension: "png".into() };
+    let frames = Frames { dir: dir.path().into(), first: 1, digits: 3, extension: "png".into(), video: None };
     let clock = Clock::Frames((0..30).collect());
     let all = loaded(vec![recording("v", Media::Frames(frames), Split::Valid, clock)]);
     let out = tempfile::tempdir().unwrap();
-    let done = run(&all, &PrepareConfig { crops: true, ..small() }, out.path()).unwrap();
+    let done = run(&all, &PrepareConfig { crops: true, picture_fps: Some(25.0), ..small() }, out.path()).unwrap();
     let sample = samples(out.path(), Split::Valid).remove(0);
     let shown: Vec<u8> = sample.video.chunks_exact(256).map(|c| c[0]).collect();
     let held = [vec![1, 2, 3, 4, 5], vec![5; 10], vec![0; 5], (21..=30).collect()].concat();
@@ -169,6 +169,43 @@ fn a_missing_picture_is_bridged_for_0_4_s_and_then_black_without_a_label() {
     assert_eq!(none, [15, 16, 17, 18, 19]);
     assert_eq!(sample.labels[25], [0.01, -0.01]);
     assert_eq!((done.report.with_face, &*done.report.remarks[0].why), (25, "15 of 30 pictures are missing or damaged"));
+}
+
+#[test]
+fn labelled_pictures_are_as_many_a_second_as_their_video_or_the_user_says_and_no_rate_is_assumed() {
+    let dir = tempfile::tempdir().unwrap();
+    for n in 0..12 {
+        image::GrayImage::from_pixel(20, 20, image::Luma([100 + n]))
+            .save(dir.path().join(format!("{n:03}.png")))
+            .unwrap();
+    }
+    let of = |video: Option<&str>| {
+        let video = video.map(|name| dir.path().join(name));
+        let frames = Frames { dir: dir.path().into(), first: 0, digits: 3, extension: "png".into(), video };
+        loaded(vec![recording("v", Media::Frames(frames), Split::Train, Clock::Frames((0..12).collect()))])
+    };
+    let run = |video, picture_fps| {
+        let out = tempfile::tempdir().unwrap();
+        let done = run(&of(video), &PrepareConfig { crops: true, picture_fps, ..small() }, out.path())?;
+        Ok::<_, Error>((done.report, samples(out.path(), Split::Train).first().map(|s| s.meta.fps)))
+    };
+    let e = run(None, None).unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::Usage);
+    assert!(e.to_string().contains("how many frames a second its pictures are is not known (say it"), "{e}");
+    assert_eq!(run(None, Some(30.0)).unwrap().1, Some(30.0));
+    std::fs::write(dir.path().join("v.mp4"), "no video").unwrap();
+    assert_eq!(run(Some("v.mp4"), Some(30.0)).unwrap().1, Some(30.0), "what the user says counts");
+    let made = std::process::Command::new("ffmpeg")
+        .args(["-y", "-v", "error", "-f", "lavfi", "-i", "testsrc=duration=1:size=64x48:rate=24", "-c:v", "mpeg4"])
+        .arg(dir.path().join("good.mp4"))
+        .status();
+    if !made.is_ok_and(|s| s.success()) {
+        assert!(std::env::var_os("VAERR_REQUIRE_FFMPEG").is_none(), "ffmpeg is required");
+        return println!("passed over: no ffmpeg");
+    }
+    assert_eq!(run(Some("good.mp4"), None).unwrap().1, Some(24.0));
+    let skipped = run(Some("v.mp4"), None).unwrap().0.skipped;
+    assert!(skipped[0].why.contains("v.mp4: states no frame rate"), "{skipped:?}");
 }
 
 #[test]

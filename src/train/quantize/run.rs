@@ -156,7 +156,9 @@ fn origin(paths: &QuantizePaths) -> Result<(Student, Origin)> {
         let (student, kept, epoch) = distil::best(&paths.run)?;
         return Ok((student, Origin { distil: Some(DistilOrigin { kept, epoch }), fit: None }));
     }
-    let progress = read_progress(&paths.run)?;
+    let progress = read_progress(&paths.run).map_err(|e| {
+        e.remedy("give the folder of a run of `vaerr-train fit` or `vaerr-train distil`, or a file by --student")
+    })?;
     let spec = progress.config.spec()?;
     let net = load_net(&paths.run.join("best.bpk"), &spec, &Device::flex())?;
     let fit = FitOrigin { epoch: progress.best_epoch, epochs_before: progress.epochs_before, config: progress.config };

@@ -78,15 +78,27 @@ pub fn load_optimizer(optimizer: ModuleOptimizer, path: &Path) -> Result<ModuleO
 /// # Errors
 /// If the folder holds no run, or none that is a `kind`.
 pub fn kept<K: DeserializeOwned>(run: &Path, command: &str, kind: &str) -> Result<(K, Progress)> {
+    let remedy = || format!("give the folder of a run of `vaerr-train {command}`");
     let folder = find(run).ok_or_else(|| {
-        Error::input("holds no run with a finished epoch")
+        Error::input(format!("holds no {kind} with a finished epoch{}", instead(run)))
             .at(run.display())
-            .remedy(format!("make one with `vaerr-train {command}`"))
+            .remedy(remedy())
     })?;
     let progress = read_progress(&folder)?;
     let kept = serde_json::from_value(progress.settings.clone())
-        .map_err(|e| Error::input(format!("is no {kind}")).at(run.display()).caused_by(e))?;
+        .map_err(|e| Error::input(format!("is no {kind}")).at(run.display()).caused_by(e).remedy(remedy()))?;
     Ok((kept, progress))
+}
+
+/// What a folder that holds no run of the loop is mistaken for.
+fn instead(folder: &Path) -> &'static str {
+    let has = |name: &str| folder.join(name).is_file();
+    match () {
+        () if has("manifest.toml") => "; it holds a bundle",
+        () if has(PROGRESS) => "; it holds a run of `vaerr-train fit`",
+        () if has("index.json") => "; it holds shards",
+        () => "",
+    }
 }
 
 /// SHA-256 of a file, in lower-case hexadecimal.
@@ -196,6 +208,33 @@ mod tests {
         write(run, 3).unwrap();
         assert_eq!(step(run), 3);
         assert!(!run.join(OLD).exists());
+    }
+
+    #[test]
+    fn a_folder_without_the_run_asked_for_says_what_it_holds_and_which_command_makes_one() {
+        let told = |file: Option<&str>, text: &str| {
+            let dir = tempfile::tempdir().unwrap();
+            if let Some(path) = file.map(|name| dir.path().join(name)) {
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(path, text).unwrap();
+            }
+            kept::<crate::train::run::config::LoopConfig>(dir.path(), "finetune", "fine-tuning run")
+                .unwrap_err()
+                .to_string()
+        };
+        for (file, word) in [
+            (None, "with a finished epoch (give"),
+            (Some("manifest.toml"), "epoch; it holds a bundle (give"),
+            (Some(PROGRESS), "epoch; it holds a run of `vaerr-train fit` (give"),
+            (Some("index.json"), "epoch; it holds shards (give"),
+        ] {
+            let said = told(file, "");
+            assert!(said.contains("holds no fine-tuning run") && said.contains(word), "{said}");
+            assert!(said.contains("a run of `vaerr-train finetune`"), "{said}");
+        }
+        let other = serde_json::to_string(&Progress::new(serde_json::json!({"task": "lira"}))).unwrap();
+        let said = told(Some("checkpoint/progress.json"), &other);
+        assert!(said.contains("is no fine-tuning run: ") && said.contains("`vaerr-train finetune`"), "{said}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::config::LoopConfig;
 use super::gradients::{self, Average};
 use super::journal::{Figures, Journal};
 use super::method::{At, Batch, Method};
+use super::pace::{self, Pace, Watch};
 use super::ranks::Ranks;
 use crate::error::{Error, Result};
 use crate::render::Rng;
@@ -67,7 +68,7 @@ pub struct Training<'a, M: Method> {
     pub judge: &'a mut dyn Judge<M>,
     pub ranks: &'a dyn Ranks,
     pub stop: &'a AtomicBool,
-    /// Whether progress is drawn.
+    /// Whether a person watches: progress is drawn, and `stop` in a step of many seconds ends the process.
     pub show: bool,
 }
 
@@ -76,6 +77,14 @@ struct State<M: Method> {
     optimizer: ModuleOptimizer,
     average: Option<Ema<M::Net>>,
     progress: Progress,
+}
+
+/// What times the loop.
+struct Clock<'w> {
+    watch: &'w Watch<'w>,
+    pace: Pace,
+    /// Whether the time that all will take has been told, or nobody asks.
+    told: bool,
 }
 
 /// What a step came to, over all processes.
@@ -88,7 +97,8 @@ struct Step {
 
 impl<M: Method> Training<'_, M> {
     /// Trains `net`, or with `resume` goes on from the run's checkpoint. Stopped at any moment, it resumes to end bit for
-    /// bit as a run never stopped (on the CPU, with as many processes).
+    /// bit as a run never stopped (on the CPU, with as many processes). A step of many seconds is not waited for where a person
+    /// watches and there is one process, but a checkpoint is written after every one, or as often as disks spare the time.
     ///
     /// # Errors
     /// Bad data, a full disk, a loss that is not finite (the batch is kept), or `stop`, with
@@ -99,12 +109,24 @@ impl<M: Method> Training<'_, M> {
             .map_err(|e| Error::io("cannot make the run's folder").at(self.folder.display()).caused_by(e))?;
         let mut state = self.start(net, resume)?;
         let first = self.ranks.rank() == 0;
-        let mut journal = if first { Some(Journal::open(self.folder, state.progress.step)?) } else { None };
+        let mut journal =
+            if first { Some(Journal::open(self.folder, state.progress.step, state.progress.epoch)?) } else { None };
         let bar = self.bar(first, &state.progress);
-        while state.progress.epoch < self.config.epochs && !self.out_of_patience(&state.progress) {
-            self.epoch(&mut state, journal.as_mut(), &bar)?;
-            self.close_epoch(&mut state, journal.as_mut())?;
+        let told = !(first && self.show);
+        if !told {
+            let (millions, steps) = (state.net.num_params() as f64 / 1e6, self.steps_per_epoch());
+            log::info!("{millions:.2} M parameters, {} epochs of {steps} steps; timing the first", self.config.epochs);
         }
+        let (watch, attended) = (Watch::new(self.stop, state.progress.step), self.show && self.ranks.size() == 1);
+        let mut work = || -> Result<()> {
+            let mut clock = Clock { watch: &watch, pace: Pace::start(), told };
+            while state.progress.epoch < self.config.epochs && !self.out_of_patience(&state.progress) {
+                self.epoch(&mut state, journal.as_mut(), &bar, &mut clock)?;
+                self.close_epoch(&mut state, journal.as_mut(), &mut clock)?;
+            }
+            Ok(())
+        };
+        if attended { watch.over(work) } else { work() }?;
         bar.finish();
         let p = state.progress;
         Ok(Done { epochs: p.epoch, best_epoch: p.best_epoch, best_score: p.best_score })
@@ -177,11 +199,11 @@ impl<M: Method> Training<'_, M> {
         self.method.load(checkpoint)
     }
 
-    fn save(&self, state: &State<M>) -> Result<()> {
+    fn save(&self, state: &State<M>, clock: &mut Clock) -> Result<()> {
         if self.ranks.rank() != 0 {
             return Ok(());
         }
-        checkpoint::replace(self.folder, |folder| {
+        let write = |folder: &Path| {
             checkpoint::save_net(&state.net, &folder.join("net.bpk"))?;
             checkpoint::save_optimizer(&state.optimizer, &folder.join("optimizer.bpk"))?;
             if let Some(average) = &state.average {
@@ -189,7 +211,9 @@ impl<M: Method> Training<'_, M> {
             }
             self.method.save(folder)?;
             checkpoint::write_progress(folder, &state.progress)
-        })
+        };
+        let replace = || checkpoint::replace(self.folder, write);
+        clock.pace.wrote(|| clock.watch.writing(state.progress.step, replace))
     }
 
     fn bar(&self, first: bool, progress: &Progress) -> ProgressBar {
@@ -204,17 +228,25 @@ impl<M: Method> Training<'_, M> {
         bar
     }
 
-    fn epoch(&mut self, state: &mut State<M>, mut journal: Option<&mut Journal>, bar: &ProgressBar) -> Result<()> {
+    fn epoch(
+        &mut self,
+        state: &mut State<M>,
+        mut journal: Option<&mut Journal>,
+        bar: &ProgressBar,
+        clock: &mut Clock,
+    ) -> Result<()> {
         let (whole, own) = (self.micro_batches(), self.ranks.rank());
         let done = state.progress.steps_in_epoch;
         let mut batches = self.feed.epoch(state.progress.epoch)?.skip(done * whole);
         for _ in done..self.steps_per_epoch() {
+            clock.pace.begins();
             let micro = batches.by_ref().take(whole).skip(own).step_by(self.ranks.size());
             let micro: Vec<Batch> = micro.collect::<Result<_>>()?;
             if micro.len() < self.config.accumulate {
                 return Err(Error::input(format!("the epoch ended after {} steps", state.progress.steps_in_epoch)));
             }
             let step = self.step(state, &micro)?;
+            self.tell(clock, &state.progress, bar);
             state.progress.loss_sum += step.loss;
             bar.inc(1);
             let mean = state.progress.loss_sum / state.progress.steps_in_epoch as f64;
@@ -227,8 +259,9 @@ impl<M: Method> Training<'_, M> {
                 journal.write(state.progress.step, state.progress.epoch, &figures)?;
             }
             let every = self.config.checkpoint_steps;
-            if step.stop || (every > 0 && state.progress.step.is_multiple_of(every)) {
-                self.save(state)?;
+            if step.stop || (every > 0 && state.progress.step.is_multiple_of(every)) || (self.show && clock.pace.due())
+            {
+                self.save(state, clock)?;
             }
             if step.stop {
                 let place = format!("stopped after step {} in epoch {}", state.progress.step, state.progress.epoch + 1);
@@ -236,6 +269,17 @@ impl<M: Method> Training<'_, M> {
             }
         }
         Ok(())
+    }
+
+    /// After the first step of this process: how long all will take.
+    fn tell(&self, clock: &mut Clock, progress: &Progress, bar: &ProgressBar) {
+        let step = clock.pace.ends();
+        if std::mem::replace(&mut clock.told, true) {
+            return;
+        }
+        let of_epoch = self.steps_per_epoch();
+        let left = (of_epoch * self.config.epochs).saturating_sub(progress.step);
+        bar.suspend(|| log::info!("{}; Ctrl-C stops, --resume goes on", pace::forecast(step, of_epoch, left)));
     }
 
     fn step(&mut self, state: &mut State<M>, micro: &[Batch]) -> Result<Step> {
@@ -305,9 +349,13 @@ impl<M: Method> Training<'_, M> {
     }
 
     /// Ends the epoch: judges it if its turn has come, and writes the checkpoint.
-    fn close_epoch(&mut self, state: &mut State<M>, journal: Option<&mut Journal>) -> Result<()> {
+    fn close_epoch(&mut self, state: &mut State<M>, journal: Option<&mut Journal>, clock: &mut Clock) -> Result<()> {
         if self.ranks.size() > 1 {
             state.net = super::statistics::mean(state.net.clone(), self.ranks)?;
+        }
+        // To judge takes long; a run that ends in it judges again.
+        if self.show && clock.pace.spares() {
+            self.save(state, clock)?;
         }
         let p = &mut state.progress;
         let mean = p.loss_sum / p.steps_in_epoch.max(1) as f64;
@@ -322,7 +370,7 @@ impl<M: Method> Training<'_, M> {
             figures.extend(found.into_iter().map(|(k, v)| (format!("epoch/{k}"), v)));
             journal.write(step, epoch, &figures)?;
         }
-        self.save(state)
+        self.save(state, clock)
     }
 
     /// Judges the network of the epoch just done and keeps it if it is the best.

@@ -11,6 +11,7 @@ pub mod journal;
 pub mod method;
 #[cfg(feature = "mpi")]
 pub mod mpi;
+pub mod pace;
 pub mod ranks;
 pub mod statistics;
 

@@ -1,7 +1,7 @@
 //! AFEW-VA (Kossaifi et al. 2017): short film clips, every frame rated.
 //!
 //! A clip is a folder `NNN` with `NNN.json` and a picture for every key of its `frames`. Not known to us: the pictures'
-//! extension (png and jpg are looked for) and the frame rate (rows are bound to frames). Who acts is read from a string
+//! extension (png and jpg are looked for) and the frame rate (rows are bound to frames; `prepare` must be told). Who acts is read from a string
 //! `actor` at the top of the JSON if there is one; if not, each clip counts as a person of its own. There is no
 //! official split.
 
@@ -74,7 +74,8 @@ fn recording(dir: &Path, id: &str, file: &Path) -> Result<Recording> {
     let Some((_, _, key)) = rows.first() else {
         return Err(Error::input("holds no frames").at(file.display()));
     };
-    let frames = Frames { dir: dir.to_owned(), first: 0, digits: key.len(), extension: extension(dir, key)? };
+    let extension = extension(dir, key)?;
+    let frames = Frames { dir: dir.to_owned(), first: 0, digits: key.len(), extension, video: None };
     if let Some((_, _, key)) = rows.iter().find(|r| !frames.path(r.0).is_file()) {
         return Err(bad(key, "has no picture of its name".to_owned()));
     }

@@ -1,10 +1,11 @@
 //! Aff-Wild2, valence-arousal estimation (Kollias and Zafeiriou 2018, arXiv 1811.07770; ABAW challenges).
 //!
 //! Row i of an annotation, from 0, belongs to `cropped_aligned/<video>/%05d.jpg` number i + 1; pictures may be missing.
-//! Frame rates are the videos' own and not in this tree, so rows are bound to frames. `<video>_left` and
-//! `<video>_right` are two people of one video and stay in one split. Labels of the test part are not handed out.
+//! Frame rates are the videos' own, so rows are bound to frames; a video that lies in the tree too, in any folder, gives its
+//! rate. `<video>_left` and `<video>_right` are two people of one video and stay in one split. Labels of the test part are not
+//! handed out.
 
-use super::files::{list, listed, name, stem};
+use super::files::{Index, VIDEO, list, listed, name, stem};
 use super::{Dataset, Options};
 use crate::error::{Error, Result};
 use crate::render::Affect;
@@ -19,19 +20,22 @@ pub const DATASET: Dataset = Dataset {
     get: "ask for it at ibug.doc.ic.ac.uk/resources/aff-wild2 with the licence signed by a member of staff",
     licence: "non-commercial research only, under a signed licence; no passing on",
     layout: "`<n>th ABAW Annotations`/VA_Estimation_Challenge/{Train_Set,Validation_Set}/<video>.txt \
-             and cropped_aligned/<video>/00001.jpg",
+             and cropped_aligned/<video>/00001.jpg; <video>.mp4 or .avi in any folders, for the frame rate",
     opener: open,
 };
 
 /// Means "not annotated", for either dimension.
 const MISSING: f64 = -5.0;
 
+/// Folder of the pictures, some millions.
+const PICTURES: &str = "cropped_aligned";
+
 const CHALLENGE: &str = "VA_Estimation_Challenge";
 
 /// The one challenge folder at `root`, in it, or in an annotations folder of it.
 fn challenge(root: &Path) -> Result<Option<PathBuf>> {
     let mut found = Vec::new();
-    let folders = list(root)?.into_iter().filter(|d| d.is_dir() && name(d) != "cropped_aligned");
+    let folders = list(root)?.into_iter().filter(|d| d.is_dir() && name(d) != PICTURES);
     for dir in [root.to_owned()].into_iter().chain(folders) {
         found.extend([dir.clone(), dir.join(CHALLENGE)].into_iter().filter(|d| name(d) == CHALLENGE && d.is_dir()));
     }
@@ -49,6 +53,7 @@ fn challenge(root: &Path) -> Result<Option<PathBuf>> {
 fn open(root: &Path, _: &Options) -> Result<Loaded> {
     let mut loaded = Loaded::default();
     let Some(dir) = challenge(root)? else { return Ok(loaded) };
+    let videos = Index::by_stem_outside(root, VIDEO, PICTURES)?;
     for (folder, split) in [("Train_Set", Split::Train), ("Validation_Set", Split::Valid)] {
         let dir = dir.join(folder);
         if !dir.is_dir() {
@@ -57,7 +62,7 @@ fn open(root: &Path, _: &Options) -> Result<Loaded> {
         }
         for file in listed(&dir, &["txt"])? {
             let mut remarks = Vec::new();
-            let recording = recording(root, &file, split, &mut remarks);
+            let recording = recording(root, &file, split, &videos, &mut remarks);
             loaded.push(&file, recording);
             remarks.into_iter().for_each(|why| loaded.remark(&file, why));
         }
@@ -65,10 +70,10 @@ fn open(root: &Path, _: &Options) -> Result<Loaded> {
     Ok(loaded)
 }
 
-fn recording(root: &Path, file: &Path, split: Split, remarks: &mut Vec<String>) -> Result<Recording> {
+fn recording(root: &Path, file: &Path, split: Split, videos: &Index, remarks: &mut Vec<String>) -> Result<Recording> {
     let id = stem(file).to_owned();
     let mut values = values(file)?;
-    let dir = root.join("cropped_aligned").join(&id);
+    let dir = root.join(PICTURES).join(&id);
     let (pictures, last) = pictures(&dir)?;
     let rows = values.len();
     if last != rows {
@@ -78,13 +83,14 @@ fn recording(root: &Path, file: &Path, split: Split, remarks: &mut Vec<String>) 
         remarks.push(format!("{} of {rows} pictures are missing", rows - pictures));
     }
     let group = id.strip_suffix("_left").or(id.strip_suffix("_right")).unwrap_or(&id).to_owned();
+    let video = if videos.has(&group) { Some(videos.one(&group)?.to_owned()) } else { None };
     let clock = Clock::Frames((0..values.len()).map(|i| i as u32).collect());
     Ok(Recording {
         id,
         subject: None,
         group,
         split,
-        media: Media::Frames(Frames { dir, first: 1, digits: 5, extension: "jpg".to_owned() }),
+        media: Media::Frames(Frames { dir, first: 1, digits: 5, extension: "jpg".to_owned(), video }),
         fps: None,
         labels: Labels::Series(Annotation { clock, values }),
     })
@@ -168,6 +174,22 @@ mod tests {
             assert_eq!(rows(by_id(&loaded, "v1")).len(), kept);
             assert!(loaded.report.remarks[0].why.contains(remark), "{:?}", loaded.report.remarks);
         }
+    }
+
+    #[test]
+    fn the_video_of_the_pictures_is_found_in_any_folder_and_refused_if_it_is_there_twice() {
+        let tree = one("valence,arousal\n0,0\n", 1..=1);
+        add(&tree, "Train_Set", "v3_left", "valence,arousal\n0,0\n", 1..=1);
+        tree.file("batch1/v3.mp4", "").file("cropped_aligned/v1/v1.mp4", "");
+        let loaded = tree.open("affwild2");
+        let video = |id: &str| match &by_id(&loaded, id).media {
+            Media::Frames(frames) => frames.video.clone(),
+            other => panic!("{other:?}"),
+        };
+        assert!(video("v3_left").unwrap().ends_with("batch1/v3.mp4"));
+        assert_eq!(video("v1"), None, "what lies among the pictures is not looked at");
+        tree.file("batch2/v3.avi", "");
+        assert!(tree.open("affwild2").report.bad[0].why.contains("is there twice"));
     }
 
     #[test]

@@ -46,12 +46,13 @@ pub fn listed(dir: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>> {
     Ok(list(dir)?.into_iter().filter(|p| has_extension(p, extensions)).collect())
 }
 
-fn walk(dir: &Path, depth: usize, visit: &mut dyn FnMut(&Path)) -> Result<()> {
+/// Visits the files below `dir`, but for those in folders called `without`.
+fn walk(dir: &Path, without: &str, depth: usize, visit: &mut dyn FnMut(&Path)) -> Result<()> {
     for path in list(dir)? {
         if !path.is_dir() {
             visit(&path);
-        } else if depth > 0 {
-            walk(&path, depth - 1, visit)?;
+        } else if depth > 0 && (without.is_empty() || name(&path) != without) {
+            walk(&path, without, depth - 1, visit)?;
         }
     }
     Ok(())
@@ -69,7 +70,15 @@ impl Index {
     /// # Errors
     /// If a folder cannot be read.
     pub fn by_stem(root: &Path, extensions: &[&str]) -> Result<Self> {
-        Self::new(root, extensions, |path| stem(path).to_owned())
+        Self::by_stem_outside(root, extensions, "")
+    }
+
+    /// The same without what lies in folders called `without`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn by_stem_outside(root: &Path, extensions: &[&str], without: &str) -> Result<Self> {
+        Self::new(root, extensions, without, |path| stem(path).to_owned())
     }
 
     /// The same by `folder/stem`, the folder being the one that holds the file.
@@ -77,12 +86,12 @@ impl Index {
     /// # Errors
     /// If a folder cannot be read.
     pub fn by_folder_and_stem(root: &Path, extensions: &[&str]) -> Result<Self> {
-        Self::new(root, extensions, |path| format!("{}/{}", path.parent().map_or("", name), stem(path)))
+        Self::new(root, extensions, "", |path| format!("{}/{}", path.parent().map_or("", name), stem(path)))
     }
 
-    fn new(root: &Path, extensions: &[&str], key: impl Fn(&Path) -> String) -> Result<Self> {
+    fn new(root: &Path, extensions: &[&str], without: &str, key: impl Fn(&Path) -> String) -> Result<Self> {
         let mut files: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
-        walk(root, DEPTH, &mut |path| {
+        walk(root, without, DEPTH, &mut |path| {
             if has_extension(path, extensions) {
                 files.entry(key(path)).or_default().push(path.to_owned());
             }

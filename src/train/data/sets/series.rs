@@ -20,15 +20,21 @@ const SAME_S: f64 = 1e-4;
 
 impl Series {
     /// Reads a table whose first column is time in seconds and whose others are annotators with values in [-1, 1];
-    /// takes the mean of the `annotators` named, or of all.
+    /// takes the mean of the `annotators` named, or of all. Its header may be wanting; then annotators have no names.
     ///
     /// # Errors
     /// A malformed table, or an annotator who is not in it.
     pub fn rated(path: &Path, delimiter: Delimiter, annotators: &[String]) -> Result<Self> {
         let place = path.display().to_string();
         let text = read_text(path)?;
-        let table = Table::parse(&text, &place, delimiter)?;
+        let unnamed = |i| if i == 0 { "time".to_owned() } else { format!("annotator {i}") };
+        let table = Table::parse_lenient(&text, &place, delimiter, unnamed)?;
         table.ensure_rows()?;
+        if let (Some(name), false) = (annotators.first(), table.has_header()) {
+            return Err(Error::input(format!("has no header that would say which column is {name}"))
+                .at(format!("{place}:1"))
+                .remedy("give it one, or take all annotators"));
+        }
         let columns: Vec<usize> = match annotators {
             [] => (1..table.header.len()).collect(),
             some => some.iter().map(|a| table.column(a)).collect::<Result<_>>()?,
@@ -78,6 +84,27 @@ mod tests {
 
     fn series(times: &[f64], values: &[f64]) -> Series {
         Series { times: times.to_vec(), values: values.iter().copied().map(Some).collect() }
+    }
+
+    #[test]
+    fn a_table_without_a_header_keeps_its_first_row_and_names_no_annotator() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.csv");
+        let read = |text: &str, annotators: &[&str]| {
+            std::fs::write(&path, text).unwrap();
+            let annotators: Vec<String> = annotators.iter().map(ToString::to_string).collect();
+            Series::rated(&path, Delimiter::Char(','), &annotators)
+        };
+        let rows = "0.0,0.5,0.25\n0.1,-0.5,-0.25\n";
+        let bare = read(rows, &[]).unwrap();
+        assert_eq!(bare, series(&[0.0, 0.1], &[0.375, -0.375]));
+        assert_eq!(bare, read(&format!("time,A1,A2\n{rows}"), &[]).unwrap());
+        // Numbers as names are a header no more than any others; one word makes one.
+        assert_eq!(read(&format!("t,1,2\n{rows}"), &["2"]).unwrap(), series(&[0.0, 0.1], &[0.25, -0.25]));
+        let e = read(rows, &["A1"]).unwrap_err().to_string();
+        assert!(e.contains("a.csv:1: has no header that would say which column is A1"), "{e}");
+        let e = read("0.0,0.5\n0.1,x\n", &[]).unwrap_err().to_string();
+        assert!(e.contains("a.csv:2: annotator 1 is \"x\""), "{e}");
     }
 
     #[test]

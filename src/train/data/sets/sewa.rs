@@ -6,7 +6,7 @@
 //! S.
 //!
 //! Not known to us, and so not relied on: in which folders annotations and videos lie (both are found by name), the
-//! unit of the time stamps (read as seconds from the clip's start), and whether raw annotations may leave [-1, 1] (then
+//! unit of the time stamps (read as seconds from the clip's start), whether files have a header (read either way), and whether raw annotations may leave [-1, 1] (then
 //! the file is refused).
 
 use super::files::{Index, VIDEO, name, stem};
@@ -230,6 +230,19 @@ mod tests {
         assert_eq!((r.fps, r.subject.as_deref()), (Some(50.0), Some("C5_S144")));
         assert!(matches!(&r.media, Media::Video(v) if v.ends_with(format!("videos/{CLIP}.avi"))));
         assert!(loaded.report.bad.is_empty() && loaded.report.remarks.is_empty());
+    }
+
+    #[test]
+    fn a_file_without_a_header_keeps_its_first_row() {
+        let tree = one();
+        let with = rows(by_id(&tree.open("sewa"), CLIP)).to_vec();
+        for (dimension, values) in [("Arousal", [0.25, 0.5, 0.75]), ("Valence", [-0.75, -0.75, 0.0])] {
+            let bare = raw(values).split_once('\n').unwrap().1.to_owned();
+            tree.file(&format!("annotations/{CLIP}/{CLIP}_{dimension}_V_Aligned.csv"), bare);
+        }
+        let loaded = tree.open("sewa");
+        assert_eq!(rows(by_id(&loaded, CLIP)), with);
+        assert!(loaded.report.remarks.is_empty(), "{:?}", loaded.report.remarks);
     }
 
     #[test]
