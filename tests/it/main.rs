@@ -11,6 +11,7 @@ mod formats;
 mod grids;
 mod kernels;
 mod long_run;
+mod outputs;
 mod program;
 mod real_video;
 mod roll;
