@@ -214,6 +214,12 @@ fn open_plain(input: &OsStr, options: &Options) -> Result<Box<dyn FrameSource>> 
     Ok(Box::new(ffmpeg::Video::open(path, options)?))
 }
 
+/// The path of an input, without the settings behind it.
+pub fn path_of(input: &OsStr) -> &Path {
+    let plain = input.to_str().filter(|text| !Path::new(text).exists());
+    Path::new(plain.and_then(|text| Options::default().take_settings(text).ok()).map_or(input, OsStr::new))
+}
+
 /// What to type for an address on the network. The address itself is not repeated: it may hold a password.
 fn address(scheme: &str) -> Error {
     let before = if scheme == "rtsp" { "-rtsp_transport tcp " } else { "" };

@@ -42,7 +42,7 @@ fn format_of(path: &Path) -> Option<ImageFormat> {
 }
 
 /// Whether a plain file is a picture, by content or ending; of GIFs, those with one picture alone.
-pub(super) fn is_still(path: &Path) -> bool {
+pub fn is_still(path: &Path) -> bool {
     match format_of(path) {
         Some(ImageFormat::Gif) => !moves(path),
         Some(_) => true,

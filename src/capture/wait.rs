@@ -1,8 +1,8 @@
 //! Waiting for a descriptor, never for ever, and no longer than the user wishes.
 
-use crate::stop::{LOOK_EVERY, Stop};
+use crate::stop::{Stop, poll};
 use std::io::{Error, ErrorKind, Read, Result};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -23,24 +23,15 @@ pub enum Waited {
 /// # Errors
 /// What poll(2) reports; an interrupting signal does not count and does not prolong the wait.
 pub fn readable(fd: BorrowedFd<'_>, deadline: Instant, stop: &Stop) -> Result<Waited> {
-    let mut watched = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
     loop {
         if stop.asked() {
             return Ok(Waited::Stopped);
         }
-        let left = deadline.saturating_duration_since(Instant::now());
-        // Rounded up, or the last fraction of a millisecond would be spent spinning.
-        let slice_ms = left.min(LOOK_EVERY).as_micros().div_ceil(1000);
-        // SAFETY: `watched` is one initialised pollfd that outlives the call, and the count says one.
-        let n = unsafe { libc::poll(&mut watched, 1, i32::try_from(slice_ms).unwrap_or(i32::MAX)) };
-        if n > 0 {
+        let late = Instant::now() >= deadline;
+        if poll(fd, libc::POLLIN)? != 0 {
             return Ok(Waited::Ready);
         }
-        let e = Error::last_os_error();
-        if n < 0 && e.kind() != ErrorKind::Interrupted {
-            return Err(e);
-        }
-        if n == 0 && left.is_zero() {
+        if late {
             return Ok(Waited::Late);
         }
     }

@@ -2,11 +2,13 @@
 //!
 //! Exit codes: 0 done, 1 a check failed, 2 an error. What people read goes to standard error, data to standard output.
 
+mod apart;
 mod bench;
 mod bundle;
 mod doctor;
 mod kernels;
 mod models;
+mod outputs;
 mod run;
 pub mod targets;
 #[cfg(feature = "train")]
@@ -14,9 +16,10 @@ pub mod trainer;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Precision;
-use crate::stop::Stop;
+use crate::stop::{LOOK_EVERY, Stop};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Reads arousal and valence from faces in video, frame by frame, on this machine alone.
 ///
@@ -60,15 +63,28 @@ fn ignored(signal: i32) -> bool {
     }
 }
 
-/// A wish to stop that the first Ctrl-C, SIGTERM or SIGHUP makes; the second ends the program at once, should a device
-/// not give way. A signal that was ignored from the start stays so.
+/// How long further signals count as the first: `timeout` and closing terminals send theirs twice.
+const ONE_WISH: Duration = Duration::from_millis(500);
+
+/// A wish to stop that the first Ctrl-C, SIGTERM or SIGHUP makes; a later one ends the program at once, should a device
+/// not give way. A signal that was ignored from the start stays so. A file that grows past the limit set for it
+/// (SIGXFSZ) is a failure to write like any other.
 fn interruptible() -> Result<Stop> {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-    let stop = Stop::default();
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+    let (stop, again) = (Stop::default(), Stop::default());
     for signal in [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|s| !ignored(*s)) {
-        signal_hook::flag::register_conditional_shutdown(signal, 130, stop.flag())?;
+        signal_hook::flag::register_conditional_shutdown(signal, 130, again.flag())?;
         signal_hook::flag::register(signal, stop.flag())?;
     }
+    signal_hook::flag::register(SIGXFSZ, Stop::default().flag())?;
+    let asked = stop.clone();
+    std::thread::spawn(move || {
+        while !asked.asked() {
+            std::thread::sleep(LOOK_EVERY);
+        }
+        std::thread::sleep(ONE_WISH);
+        again.ask();
+    });
     Ok(stop)
 }
 

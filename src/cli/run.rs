@@ -1,19 +1,17 @@
 //! `vaerr run`.
 
 use super::bundle::{Admitted, ModelArgs};
+use super::outputs::{OutputArgs, Outputs};
 use super::{Outcome, interruptible};
 use crate::capture::turned::{Flip, Turn};
 use crate::capture::{self, Options, Pictures};
-use crate::display::{self, View};
 use crate::engine::{self, Choice, ENGINES};
 use crate::error::{Error, Result};
 use crate::metrics::Agreement;
 use crate::model::Precision;
 use crate::pipeline::{self, Pipeline, TruthPairs};
 use crate::session::failover;
-use crate::sink::{self, JsonLines, Lines, Live, Sink};
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 #[derive(clap::Args)]
@@ -39,28 +37,11 @@ pub struct Args {
     turn: Option<Turn>,
     #[command(flatten)]
     model: ModelArgs,
-    /// Write readings to this file: .jsonl or .csv.
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
-    /// Print readings as JSON lines on standard output.
-    #[arg(long)]
-    json: bool,
-    /// Draw the readings on a copy of the frames: a video (.mp4, .mkv, .mov, .avi, .webm; needs the program ffmpeg) or a
-    /// folder of PNG pictures. Frames are written only if this asks for it.
-    #[arg(long, value_name = "FILE|FOLDER")]
-    annotate: Option<PathBuf>,
-    /// Show the frames with the readings drawn on a Linux framebuffer: `fb:/dev/fb0`.
-    #[arg(long, value_name = "fb:DEVICE")]
-    display: Option<String>,
-    /// Print a line a reading even where standard output is a terminal (else a live view).
-    #[arg(long, conflicts_with = "json")]
-    plain: bool,
+    #[command(flatten)]
+    outputs: OutputArgs,
     /// Say more on standard error, such as which engines this build or machine lacks.
     #[arg(long, short)]
     verbose: bool,
-    /// Print nothing but the summary.
-    #[arg(long, short)]
-    quiet: bool,
     #[arg(long, default_value = "auto", help = engine_help())]
     engine: String,
     /// Arithmetic: fp32 or int8; the engine's own choice if not given.
@@ -109,6 +90,7 @@ fn validate(args: &Args) -> Result<Request> {
         (_, Some(fps)) => Pictures::Film(fps),
         (_, None) => Pictures::Stills,
     };
+    args.outputs.validate(&args.input)?;
     let precision = args.precision.as_deref().map(super::precision).transpose()?;
     let choice = if args.engine == "auto" { Choice::Auto } else { Choice::Named(args.engine.clone()) };
     Ok(Request { choice, precision, pictures })
@@ -123,38 +105,10 @@ fn shown(input: &OsStr) -> String {
     }
 }
 
-fn sinks(args: &Args) -> Result<Vec<Box<dyn Sink>>> {
-    let mut all: Vec<Box<dyn Sink>> = Vec::new();
-    if let Some(path) = &args.out {
-        all.push(sink::open(path)?);
-    }
-    let stdout = || Box::new(std::io::stdout());
-    if args.json {
-        all.push(Box::new(JsonLines::new(stdout(), "standard output")));
-    } else if !args.quiet && !args.plain && sink::can_draw() {
-        all.push(Box::new(Live::new(stdout(), std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()))));
-    } else if !args.quiet {
-        all.push(Box::new(Lines::new(stdout(), "standard output")));
-    }
-    Ok(all)
-}
-
-/// The picture outputs; `fps` is the source's.
-fn views(args: &Args, fps: f64) -> Result<Vec<Box<dyn View>>> {
-    let mut all = Vec::new();
-    if let Some(path) = &args.annotate {
-        all.push(display::annotate(path, fps)?);
-    }
-    if let Some(target) = &args.display {
-        all.push(display::display(target)?);
-    }
-    Ok(all)
-}
-
 /// Runs the source to its end or until the user stops it.
 pub(super) fn run(args: &Args) -> Result<Outcome> {
-    let request = validate(args)?;
     let stop = interruptible()?;
+    let request = validate(args)?;
     let Admitted { bundle, unverified } = args.model.open()?;
     let bundle = Arc::new(bundle);
     let started = failover::open(&bundle, &request.choice, request.precision)?;
@@ -184,30 +138,27 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
         stop: stop.clone(),
     };
     let mut source = capture::open(&args.input, &options)?;
-    let mut views = views(args, source.info().fps.unwrap_or(DEFAULT_FPS))?;
-    let mut sinks = sinks(args)?;
+    let mut outputs = Outputs::open(&args.outputs, source.info().fps.unwrap_or(DEFAULT_FPS), &stop)?;
     let mut pipeline = Pipeline::new(started.failover, bundle.manifest(), !args.raw)?
         .marked_unverified(unverified.is_some())
         .reading_from(&source.info().name);
     let mut pairs = TruthPairs::default();
     let done = pipeline::run(source.as_mut(), &mut pipeline, |frame, readings, truth| {
-        for sink in &mut sinks {
-            readings.iter().try_for_each(|r| sink.write(r))?;
-        }
-        views.iter_mut().try_for_each(|v| v.show(frame, readings))?;
+        let go_on = outputs.take(frame, readings)?;
         pairs.add(readings, truth);
-        Ok(!stop.asked())
+        Ok(go_on)
     });
     // What was read before a failure is kept.
-    let finished = sinks.iter_mut().try_for_each(|s| s.finish());
-    let shown = views.iter_mut().try_for_each(|v| v.finish());
+    let finished = outputs.finish(done.is_ok() && !stop.asked());
     let tally = pipeline.engines().tally();
     if tally.eventful() {
         eprintln!("vaerr: {tally}");
     }
+    if let (Err(_), Err(e)) = (&done, &finished) {
+        eprintln!("vaerr: {e}");
+    }
     let counts = done?;
     finished?;
-    shown?;
     let stats = source.stats();
     eprintln!(
         "vaerr: {} frames, {} with a face, {} readings; {} damaged, {} dropped{}{}",

@@ -1,18 +1,22 @@
 //! Layer 3: pictures out. A [`Hud`] draws readings on any `embedded-graphics` target; a [`View`] shows whole frames.
 
-mod annotate;
 mod canvas;
+mod encoder;
 mod framebuffer;
 mod hud;
+mod pictures;
+mod video;
 
-pub use annotate::{Pictures, Video};
 pub use canvas::Canvas;
 pub use framebuffer::{Framebuffer, Mode};
 pub use hud::{Hud, TRAIL};
+pub use pictures::{Pictures, name as picture_name};
+pub use video::Video;
 
 use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::spec::Reading;
+use crate::stop::Stop;
 use std::path::Path;
 
 /// A frame's picture with the readings drawn on it, as every view shows it.
@@ -45,19 +49,27 @@ pub trait View {
     fn finish(&mut self) -> Result<()>;
 }
 
-/// Opens `--annotate`: a video for a name with a video's ending, else a folder of pictures. `fps`: frames a second of the source.
+/// Whether `--annotate` gives a video there, by the name's ending; else it gives a folder of pictures.
 ///
 /// # Errors
-/// If the folder cannot be made, or ffmpeg is missing.
-pub fn annotate(path: &Path, fps: f64) -> Result<Box<dyn View>> {
+/// An ending that is neither.
+pub fn is_video(path: &Path) -> Result<bool> {
     let ending = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
     match ending.as_deref() {
-        Some("mp4" | "mov" | "mkv" | "avi" | "webm") => Ok(Box::new(Video::new(path, fps)?)),
-        None => Ok(Box::new(Pictures::new(path)?)),
+        Some("mp4" | "mov" | "mkv" | "avi" | "webm") => Ok(true),
+        None => Ok(false),
         Some(other) => Err(Error::usage(format!("--annotate cannot write .{other} files"))
             .at(path.display())
             .remedy("give a name ending in .mp4, .mov, .mkv, .avi or .webm, or a folder for PNG pictures")),
     }
+}
+
+/// Opens `--annotate`. `fps`: frames a second of the source.
+///
+/// # Errors
+/// If the folder cannot be made, a video cannot be written there, or ffmpeg is missing.
+pub fn annotate(path: &Path, fps: f64, stop: &Stop) -> Result<Box<dyn View>> {
+    Ok(if is_video(path)? { Box::new(Video::new(path, fps, stop)?) } else { Box::new(Pictures::new(path)?) })
 }
 
 /// Opens `--display`: `fb:/dev/fbN`.

@@ -80,6 +80,8 @@ struct Track {
     roll_rad: f32,
     /// Gain of the filter when the roll is next read.
     roll_gain: f32,
+    /// The roll was read off the face, not only guessed from the view that showed it.
+    roll_read: bool,
     /// Seen in the latest frame.
     here: bool,
     /// When it was last seen.
@@ -108,6 +110,7 @@ impl Track {
             velocity: [0.0; 2],
             roll_rad: found.roll_rad,
             roll_gain: 1.0,
+            roll_read: false,
             here: true,
             seen: time,
             seen_at: found.square,
@@ -147,7 +150,7 @@ impl Track {
         for (have, want) in self.square.iter_mut().zip(found.square) {
             *have += gain * (want - *have);
         }
-        self.roll_gain = gain;
+        self.roll_gain = if self.roll_read { gain } else { 1.0 };
         (self.here, self.confirmed, self.denials) = (true, true, 0);
         (self.detected, self.detected_at) = (Some(found.roll_rad), time);
     }
@@ -351,6 +354,7 @@ impl Tracker {
             track.followed = true;
             if let Some(roll) = self.rolls.estimate(picture, track.square, view) {
                 track.roll_rad += track.roll_gain * (roll - track.roll_rad);
+                track.roll_read = true;
             }
         }
     }

@@ -199,6 +199,10 @@ fn a_camera_mounted_on_its_head_is_read_upright() {
     let path = dir.path().join("on its head, 1.png");
     image::imageops::rotate180(&person(4)).save(&path).unwrap();
     let name = path.to_str().unwrap();
-    let found = |input: &str| readings(&["--input", input])[0]["face"].is_u64();
-    assert!(!found(name) && found(&format!("{name},turn=180")));
+    let read = |input: &str| readings(&["--input", input]).remove(0);
+    let upright = dir.path().join("upright.png");
+    person(4).save(&upright).unwrap();
+    let (want, found) = (read(upright.to_str().unwrap()), read(&format!("{name},turn=180")));
+    assert!(want["face"].is_u64() && want["box"] == found["box"] && want["valence"] == found["valence"], "{found}");
+    assert_ne!(read(name)["box"], want["box"]);
 }

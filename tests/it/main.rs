@@ -13,6 +13,7 @@ mod hostile;
 mod inputs;
 mod kernels;
 mod long_run;
+mod outputs;
 mod program;
 mod real_video;
 mod roll;

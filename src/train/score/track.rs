@@ -118,6 +118,7 @@ fn table_lines(text: &str, place: &str, side: Side) -> Result<Vec<Line>> {
     let any = |names: &[&str]| names.iter().find_map(|n| table.find(n));
     let time = any(&["time_s", "timestamp", "time", "frametime"]);
     let (frame, face, image) = (any(&["frame"]), any(&["face"]), any(&["image_location"]));
+    let held = any(&["held"]);
     let cell = |row: &Row, column: usize| -> Result<f64> {
         let text = row.cells[column];
         if text.is_empty() || text.eq_ignore_ascii_case("nan") || text.parse() == Ok(MISSING) {
@@ -139,15 +140,21 @@ fn table_lines(text: &str, place: &str, side: Side) -> Result<Vec<Line>> {
                 Some(id.parse().map_err(|_| table.error(row, format!("face is {id:?}, expected a number or none")))?)
             }
         };
+        let held = held.is_some_and(|c| row.cells[c] == "true");
         Ok(Line {
             video,
             time: time.map(|c| table.number(row, c, &TIME)).transpose()?,
             frame: number,
             face,
-            values: [cell(row, dimensions[0])?, cell(row, dimensions[1])?],
+            values: fresh([cell(row, dimensions[0])?, cell(row, dimensions[1])?], held),
         })
     };
     table.rows.iter().map(one).collect()
+}
+
+/// A reading's values, or none where it only repeats what a face that is out of sight last showed.
+fn fresh(values: [f64; 2], held: bool) -> [f64; 2] {
+    if held { [f64::NAN; 2] } else { values }
 }
 
 /// Video and frame, from 0, of `video/00001.jpg`.
@@ -163,6 +170,8 @@ fn json_lines(text: &str, place: &str, side: Side) -> Result<Vec<Line>> {
         time_s: Option<f64>,
         frame: Option<u64>,
         face: Option<serde_json::Value>,
+        #[serde(default)]
+        held: bool,
         arousal: Option<f64>,
         valence: Option<f64>,
     }
@@ -179,7 +188,7 @@ fn json_lines(text: &str, place: &str, side: Side) -> Result<Vec<Line>> {
             time: r.time_s,
             frame: r.frame,
             face: r.face.and_then(|f| f.as_u64()).and_then(|f| u32::try_from(f).ok()),
-            values: [value("arousal", r.arousal)?, value("valence", r.valence)?],
+            values: fresh([value("arousal", r.arousal)?, value("valence", r.valence)?], r.held),
         })
     };
     text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()).map(one).collect()
@@ -263,23 +272,22 @@ mod tests {
     }
 
     #[test]
-    fn our_own_sinks_are_read() {
+    fn our_own_sinks_are_read_and_held_readings_are_not_scored() {
         use crate::spec::{FaceState, Reading};
         let dir = tempfile::tempdir().unwrap();
         for name in ["r.csv", "r.jsonl"] {
             let path = dir.path().join(name);
-            let mut sink = crate::sink::open(&path).unwrap();
-            for (frame, arousal) in [(0, Some(0.5)), (1, None)] {
-                let face = arousal.map_or(FaceState::NONE, |_| FaceState::Id(1));
-                let valence = arousal.map(|_| -0.25);
-                let (time_s, engine) = (frame as f64 * 0.04, "reference");
+            let mut sink = crate::sink::open(&path, false, &crate::stop::Stop::default()).unwrap();
+            for (frame, arousal, held) in [(0, Some(0.5), false), (1, None, false), (2, Some(0.5), true)] {
                 let reading = Reading {
-                    time_s,
+                    source: "a, b.mp4".into(),
+                    time_s: frame as f64 * 0.04,
                     frame,
-                    face,
+                    face: arousal.map_or(FaceState::NONE, |_| FaceState::Id(1)),
+                    held,
                     arousal,
-                    valence,
-                    engine,
+                    valence: arousal.map(|_| -0.25),
+                    engine: "reference",
                     latency_us: 1,
                     unverified: true,
                     ..Reading::default()
@@ -288,8 +296,8 @@ mod tests {
             }
             sink.finish().unwrap();
             let t = read(&path, ANY).unwrap().into_values().next().unwrap();
-            assert_eq!((t.times, t.frames), (Some(vec![0.0, 0.04]), Some(vec![0, 1])), "{name}");
-            assert_eq!(shown(&t.values[1]), "[-0.25, NaN]", "{name}");
+            assert_eq!((t.times, t.frames), (Some(vec![0.0, 0.04, 0.08]), Some(vec![0, 1, 2])), "{name}");
+            assert_eq!(shown(&t.values[1]), "[-0.25, NaN, NaN]", "{name}");
         }
     }
 

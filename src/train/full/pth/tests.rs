@@ -136,7 +136,7 @@ fn safetensors_give_the_same_network() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("full.safetensors");
     let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
-    for (key, tensor) in read(&golden("full-narrow.pth")).unwrap() {
+    for (key, tensor) in read(&golden("full-narrow.pth")).unwrap().0 {
         let (_, dtype, shape, _, bytes) = tensor.into_parts().unwrap();
         let dtype = if dtype == burn::tensor::DType::I64 { "I64" } else { "F32" };
         let offsets = [data.len(), data.len() + bytes.len()];
@@ -157,7 +157,7 @@ fn missing_and_misshapen_keys_are_listed() {
     let mut table = backbone();
     table.extend(temporal(2));
     let failure = |spoil: &dyn Fn(&mut Keys), net: &FullNet| {
-        let mut keys = read(&golden("full-narrow.pth")).unwrap();
+        let mut keys = read(&golden("full-narrow.pth")).unwrap().0;
         spoil(&mut keys);
         convert(&mut keys, &table, &named(net)).unwrap_err().to_string()
     };
@@ -171,7 +171,7 @@ fn missing_and_misshapen_keys_are_listed() {
 
 #[test]
 fn a_pretext_checkpoint_gives_the_backbone_alone() {
-    let mut keys = read(&golden("full-narrow.pth")).unwrap();
+    let mut keys = read(&golden("full-narrow.pth")).unwrap().0;
     keys.retain(|k, _| !k.starts_with("gru."));
     let (spec, whole) = spec(&keys, &FullSpec { size_px: 80, ..FullSpec::default() }).unwrap();
     assert_eq!((spec, whole), (FullSpec { size_px: 80, width: 4, hidden: 256, layers: 2 }, false));
@@ -184,7 +184,7 @@ fn a_pretext_checkpoint_gives_the_backbone_alone() {
 
 #[test]
 fn prelu_is_refused() {
-    let mut keys = read(&golden("full-narrow.pth")).unwrap();
+    let mut keys = read(&golden("full-narrow.pth")).unwrap().0;
     assert!(refuse_prelu(&keys).is_ok());
     let slope = keys.remove("frontend3D.1.bias").unwrap();
     keys.insert("trunk.layer1.0.relu1.weight".into(), slope);
