@@ -93,7 +93,7 @@ fn frames(settings: &str) -> Vec<Frame> {
 
 fn y4m(corpus: &Corpus) {
     let mut bytes = Vec::new();
-    let mut recording = Recording::new(synthetic("seconds=1,fps=3,size=17x9,people=0"), &mut bytes, "seed");
+    let mut recording = Recording::new(synthetic("seconds=1,fps=3,size=33x17,people=0"), &mut bytes, "seed");
     while matches!(recording.next_frame(&mut Frame::default()), Ok(vaerr::capture::Next::Frame)) {}
     recording.finish().expect("a recording");
     drop(recording);
@@ -134,7 +134,7 @@ fn cameras(corpus: &Corpus) {
 }
 
 fn faces(corpus: &Corpus) {
-    for (name, settings) in [("small", "size=64x64"), ("wide", "size=120x80"), ("large", "size=200x150")] {
+    for (name, settings) in [("square", "size=64x64"), ("wide", "size=90x45"), ("high", "size=45x90")] {
         let mut grey = Gray::default();
         frames(&format!("seconds=1,fps=1,{settings},people=1"))[0].luma_into(&mut grey).expect("luma");
         corpus.put("faces", name, [&[grey.width as u8][..], &grey.data].concat());
