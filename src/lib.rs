@@ -21,6 +21,7 @@ pub mod render;
 pub mod session;
 pub mod sink;
 pub mod spec;
+pub mod stop;
 #[cfg(feature = "train")]
 pub mod train;
 

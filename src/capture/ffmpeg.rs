@@ -1,33 +1,41 @@
-//! Video files through the `ffmpeg` program.
+//! Video files through the programs `ffprobe` and `ffmpeg`.
 //!
-//! ffmpeg rotates as the file says and writes every frame, none repeated or left out, as full-range YUV4MPEG2 into a
-//! pipe; its filter `showinfo` prints each frame's true time stamp, so that a variable frame rate is kept. Threads
-//! read both, so that every wait here has a time-out.
+//! ffprobe names the stream and the size it is shown at. ffmpeg turns pictures upright, makes pixels square, keeps one
+//! size whatever the file does in mid-stream, and writes every frame, none repeated or left out, as full-range
+//! YUV4MPEG2 into a pipe; its filter `showinfo` prints each frame's true time stamp, so that a variable frame rate is
+//! kept. Threads read both, so that every wait here has a time-out. How ffmpeg ended and what it said is always read.
 
-use super::showinfo::{Stamps, listen};
+use super::program::{self, ending, unavailable};
+use super::showinfo::{Heard, Stamps, listen};
 use super::y4m::Y4m;
-use super::{FrameSource, Next, SourceInfo, SourceStats, TIMEOUT};
+use super::{FrameSource, Next, Options, SourceInfo, SourceStats, TIMEOUT, probe};
 use crate::error::{Error, Result};
 use crate::frame::Frame;
+use crate::stop::{LOOK_EVERY, Stop};
+use std::ffi::OsString;
 use std::io::Read;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// What the reading thread hands over.
-type Message = Result<Option<Frame>>;
+/// Longest wait for the end of a program whose output has ended.
+const ENDS: Duration = Duration::from_secs(5);
+
+/// What the reading thread hands over: a frame and how many stamps were odd so far, or the end.
+type Message = Result<Option<(Frame, u64)>>;
 
 /// A video file being decoded; the program ends with this value.
 pub struct Video {
     child: Child,
     frames: Receiver<Message>,
     spent: SyncSender<Frame>,
-    complaints: Option<JoinHandle<(u64, String)>>,
+    heard: Option<JoinHandle<Heard>>,
     info: SourceInfo,
     stats: SourceStats,
+    stop: Stop,
     over: bool,
 }
 
@@ -42,13 +50,20 @@ fn timing_option(version: &str) -> &'static str {
     }
 }
 
-/// [`timing_option`] of the installed program, asked once.
-fn installed_timing_option() -> &'static str {
+/// [`timing_option`] of the installed program, asked once; `name` is what is to be read.
+fn installed_timing_option(name: &str, stop: &Stop) -> Result<&'static str> {
     static OPTION: OnceLock<&str> = OnceLock::new();
-    OPTION.get_or_init(|| {
-        let asked = Command::new("ffmpeg").arg("-version").stdin(Stdio::null()).output();
-        timing_option(&asked.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default())
-    })
+    if let Some(known) = OPTION.get() {
+        return Ok(known);
+    }
+    let answer = program::ask(Command::new("ffmpeg").arg("-version"), name, TIMEOUT, stop)?;
+    if let Some(how) = ending(answer.status) {
+        let said = answer.stderr.trim();
+        return Err(Error::dependency(format!("the program ffmpeg does not work: it {how}: {said}"))
+            .at(name)
+            .remedy("install it anew; `ffmpeg -version` must end well"));
+    }
+    Ok(OPTION.get_or_init(|| timing_option(&String::from_utf8_lossy(&answer.stdout))))
 }
 
 /// Name of a file that is there and not empty.
@@ -61,58 +76,105 @@ pub(super) fn checked(path: &Path) -> Result<String> {
     Ok(name)
 }
 
+/// ffmpeg's name for a file, whatever characters the path begins with or holds.
+pub(super) fn file_url(path: &Path) -> OsString {
+    let mut url = OsString::from("file:");
+    url.push(path);
+    url
+}
+
 /// The program with `path` as its input, saying what [`super::showinfo`] understands.
 pub(super) fn program(path: &Path) -> Command {
-    let mut file = std::ffi::OsString::from("file:");
-    file.push(path);
     let mut program = Command::new("ffmpeg");
-    program.args(["-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info", "-i"]).arg(file);
+    program.args(["-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info"]);
+    program.args(probe::guards()).arg("-i").arg(file_url(path));
     program
 }
 
-/// The error of a program that does not start.
-pub(super) fn unavailable(name: &str, e: std::io::Error) -> Error {
-    Error::dependency("the program ffmpeg cannot be started, and video files need it")
-        .at(name)
-        .caused_by(e)
-        .remedy("install it, on Debian and Ubuntu with `apt-get install ffmpeg`")
+/// Upright comes first by itself; then square pixels, one size, every value, and a line a frame.
+fn filters((width, height): (usize, usize)) -> String {
+    format!(
+        "scale=w='if(gt(sar,1),round(iw*sar),iw)':h='if(gt(sar,0),if(lt(sar,1),round(ih/sar),ih),ih)',setsar=1,\
+         scale={width}:{height}:force_original_aspect_ratio=decrease:out_range=full,pad={width}:{height}:-1:-1,\
+         showinfo=checksum=0"
+    )
 }
 
 impl Video {
-    /// Starts decoding `path`.
+    /// Starts decoding `path` and waits for its first picture's size.
     ///
     /// # Errors
-    /// A missing or empty file, or a missing `ffmpeg`; what ffmpeg itself refuses shows at the first frame.
-    pub fn open(path: &Path) -> Result<Self> {
+    /// A missing or empty file, one without video, a missing `ffmpeg` or `ffprobe`, what these refuse.
+    pub fn open(path: &Path, options: &Options) -> Result<Self> {
         let name = checked(path)?;
-        let mut child = program(path)
-            .args(["-map", "0:v:0", "-vf", "scale=out_range=full,showinfo=checksum=0"])
-            .args([installed_timing_option(), "passthrough", "-pix_fmt", "yuvj420p", "-strict", "-1"])
-            .args(["-f", "yuv4mpegpipe", "-"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|e| unavailable(&name, e))?;
+        let stop = options.stop.clone();
+        let timing = installed_timing_option(&name, &stop)?;
+        let track = probe::track(path, &name, options.stream, &stop)?;
+        let map = format!("0:{}", track.index);
+        let mut command = program(path);
+        command.args(["-map", &map, "-vf", &filters(track.size), timing, "passthrough"]).args([
+            "-pix_fmt",
+            "yuvj420p",
+            "-strict",
+            "-1",
+            "-f",
+            "yuv4mpegpipe",
+            "-",
+        ]);
+        let mut child = program::spawn(&mut command).map_err(|e| unavailable("ffmpeg", &name, e))?;
         // Unbounded: ffmpeg may print many stamps before it hands over the first small frames.
         let (said, stamps) = channel();
-        let complaints = child.stderr.take().map(|s| std::thread::spawn(move || listen(s, &said)));
+        let heard = child.stderr.take().map(|s| std::thread::spawn(move || listen(s, &said)));
         let (send, frames) = sync_channel(2);
         let (spent, recycled) = sync_channel(4);
+        let fps = track.fps;
         if let Some(stdout) = child.stdout.take() {
             let name = name.clone();
-            std::thread::spawn(move || decode(stdout, &name, Stamps::new(stamps), &send, &recycled));
+            std::thread::spawn(move || decode(stdout, &name, Stamps::new(stamps, fps), &send, &recycled));
         }
-        let info = SourceInfo { name, fps: None, frames: None, live: false };
-        Ok(Self { child, frames, spent, complaints, info, stats: SourceStats::default(), over: false })
+        let info = SourceInfo { name, fps, frames: None, live: false };
+        Ok(Self { child, frames, spent, heard, info, stats: SourceStats::default(), stop, over: false })
     }
 
-    /// Ends the program; gives how many complaints it made, and the last.
-    fn end(&mut self) -> (u64, String) {
+    /// Ends the program.
+    fn end(&mut self) {
         self.over = true;
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        self.complaints.take().and_then(|c| c.join().ok()).unwrap_or_default()
+        program::kill(&mut self.child);
+    }
+
+    /// Hears the program out once its output has ended: what it said, and how it ended where that was not well.
+    fn conclude(&mut self) -> (Heard, Option<String>) {
+        self.over = true;
+        let status = program::wait(&mut self.child, ENDS, &self.stop);
+        program::kill(&mut self.child);
+        let heard = self.heard.take().and_then(|h| h.join().ok()).unwrap_or_default();
+        (heard, status.and_then(ending))
+    }
+
+    /// The end of the output, for which `trouble` is a reason that the reader saw.
+    fn ended(&mut self, trouble: Option<Error>) -> Result<Next> {
+        let (heard, how) = self.conclude();
+        if self.stop.asked() {
+            return Ok(Next::End);
+        }
+        let said = heard.last;
+        let frames = self.stats.delivered;
+        if let Some(how) = how.filter(|_| frames > 0 || heard.complaints == 0) {
+            return Err(Error::input(format!("ffmpeg {how} after {frames} frames: {said}"))
+                .at(&self.info.name)
+                .remedy("what was read before is kept; check the file, and ffmpeg on it"));
+        }
+        if frames == 0 {
+            let reason = if said.is_empty() { trouble.map(|e| e.to_string()).unwrap_or_default() } else { said };
+            return Err(Error::input(format!("no picture could be decoded: {reason}"))
+                .at(&self.info.name)
+                .remedy("check that it is a whole video file"));
+        }
+        if heard.complaints > 0 {
+            self.stats.damaged += heard.complaints;
+            log::warn!("{}: {} decoding errors, the last: {said}", self.info.name, heard.complaints);
+        }
+        Ok(Next::End)
     }
 }
 
@@ -130,14 +192,13 @@ fn decode(
             return;
         }
     };
-    let nominal = Duration::from_secs_f64(1.0 / source.info().fps.unwrap_or(25.0));
     loop {
         let mut frame = recycled.try_recv().unwrap_or_default();
         let next = source.next_frame(&mut frame);
         if matches!(next, Ok(Next::Frame)) {
-            frame.time = stamps.next(nominal, TIMEOUT / 2);
+            frame.time = stamps.next(TIMEOUT / 2);
         }
-        let message = next.map(|next| (next == Next::Frame).then_some(frame));
+        let message = next.map(|next| (next == Next::Frame).then_some((frame, stamps.odd())));
         let last = !matches!(message, Ok(Some(_)));
         if send.send(message).is_err() || last {
             return;
@@ -154,29 +215,28 @@ impl FrameSource for Video {
         if self.over {
             return Ok(Next::End);
         }
-        match self.frames.recv_timeout(TIMEOUT) {
-            Ok(Ok(Some(mut next))) => {
-                std::mem::swap(frame, &mut next);
-                let _ = self.spent.try_send(next);
-                self.stats.delivered += 1;
-                Ok(Next::Frame)
-            }
-            Err(RecvTimeoutError::Timeout) => {
+        let deadline = Instant::now() + TIMEOUT;
+        loop {
+            if self.stop.asked() {
                 self.end();
-                Err(Error::input(format!("ffmpeg gave no frame for {} s", TIMEOUT.as_secs())).at(&self.info.name))
+                return Ok(Next::End);
             }
-            Ok(Ok(None)) | Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) => {
-                let (count, last) = self.end();
-                if self.stats.delivered == 0 {
-                    return Err(Error::input(format!("no picture could be decoded: {last}"))
-                        .at(&self.info.name)
-                        .remedy("check that it is a whole video file"));
+            match self.frames.recv_timeout(LOOK_EVERY) {
+                Ok(Ok(Some((mut next, odd)))) => {
+                    std::mem::swap(frame, &mut next);
+                    let _ = self.spent.try_send(next);
+                    self.stats.delivered += 1;
+                    self.stats.odd_stamps = odd;
+                    return Ok(Next::Frame);
                 }
-                if count > 0 {
-                    self.stats.damaged += count;
-                    log::warn!("{}: {count} decoding errors, the last: {last}", self.info.name);
+                Err(RecvTimeoutError::Timeout) if Instant::now() < deadline => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    self.end();
+                    let what = format!("ffmpeg gave no frame for {} s", TIMEOUT.as_secs());
+                    return Err(Error::input(what).at(&self.info.name));
                 }
-                Ok(Next::End)
+                Ok(Err(e)) => return self.ended(Some(e)),
+                Ok(Ok(None)) | Err(RecvTimeoutError::Disconnected) => return self.ended(None),
             }
         }
     }
@@ -219,7 +279,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for name in ["a.mp4", "a.avi", "a.mkv", "a.mov"] {
             let Some(path) = video(dir.path(), name, &["-c:v", "mpeg4"]) else { return };
-            let frames = check_contract(&mut Video::open(&path).unwrap());
+            let frames = check_contract(&mut Video::open(&path, &Options::default()).unwrap());
             assert_eq!((frames.len(), frames[0].width, frames[0].height), (10, 162, 120), "{name}");
         }
     }
@@ -230,7 +290,7 @@ mod tests {
         let gaps = ["-vf", "select='not(eq(mod(n,3),1))'", "-vsync", "0", "-c:v", "mpeg4"];
         for name in ["v.mkv", "v.mp4"] {
             let Some(path) = video(dir.path(), name, &gaps) else { return };
-            let frames = check_contract(&mut Video::open(&path).unwrap());
+            let frames = check_contract(&mut Video::open(&path, &Options::default()).unwrap());
             let times: Vec<u128> = frames.iter().map(|f| f.time.as_millis()).collect();
             assert_eq!(times, [0, 200, 300, 500, 600, 800, 900], "{name}");
         }
@@ -257,12 +317,12 @@ mod tests {
                 .args(["-c", "copy"])
                 .args(after)
                 .arg(&path);
-            c.stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+            c.stderr(std::process::Stdio::null()).status().is_ok_and(|s| s.success())
         };
         // The first form is for programs from version 6 on. Versions differ in which way the angle counts.
         assert!(ffmpeg(&["-display_rotation", "90"], &[]) || ffmpeg(&[], &["-metadata:s:v", "rotate=90"]));
-        let upright = check_contract(&mut Video::open(&plain).unwrap());
-        let rotated = check_contract(&mut Video::open(&path).unwrap());
+        let upright = check_contract(&mut Video::open(&plain, &Options::default()).unwrap());
+        let rotated = check_contract(&mut Video::open(&path, &Options::default()).unwrap());
         assert_eq!((rotated.len(), rotated[0].width, rotated[0].height), (10, 120, 162));
         let alike = |cw| upright.iter().zip(&rotated).all(|(a, b)| turned(a, cw) == b.data[..120 * 162]);
         assert!(alike(true) || alike(false));
@@ -275,7 +335,7 @@ mod tests {
         let Some(b) = video(dir.path(), "b.ts", &["-c:v", "mpeg2video", "-s", "320x240"]) else { return };
         let both = dir.path().join("ab.ts");
         std::fs::write(&both, [std::fs::read(a).unwrap(), std::fs::read(b).unwrap()].concat()).unwrap();
-        let frames = check_contract(&mut Video::open(&both).unwrap());
+        let frames = check_contract(&mut Video::open(&both, &Options::default()).unwrap());
         assert!((18..=20).contains(&frames.len()), "{}", frames.len());
         assert!(frames.iter().all(|f| (f.width, f.height) == (162, 120)));
     }
@@ -286,7 +346,7 @@ mod tests {
         let Some(path) = video(dir.path(), "cut.mp4", &["-c:v", "mpeg4"]) else { return };
         let bytes = std::fs::read(&path).unwrap();
         std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
-        let e = Video::open(&path).unwrap().next_frame(&mut Frame::default()).unwrap_err();
+        let e = Video::open(&path, &Options::default()).err().unwrap();
         assert_eq!(e.kind(), ErrorKind::Input);
         let text = e.to_string();
         assert!(text.contains("cut.mp4: no picture could be decoded: ") && text.contains("whole video file"), "{text}");
@@ -312,7 +372,7 @@ mod tests {
         let Some(path) = video(dir.path(), "a.avi", &["-c:v", "mjpeg"]) else { return };
         let bytes = std::fs::read(&path).unwrap();
         std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
-        let n = check_contract(&mut Video::open(&path).unwrap()).len();
+        let n = check_contract(&mut Video::open(&path, &Options::default()).unwrap()).len();
         assert!((2..9).contains(&n), "{n}");
     }
 
@@ -323,15 +383,109 @@ mod tests {
         std::fs::write(&text, "not a video\n".repeat(50)).unwrap();
         let empty = dir.path().join("empty.mp4");
         std::fs::write(&empty, "").unwrap();
-        assert!(Video::open(&empty).err().unwrap().to_string().contains("empty.mp4: is empty"));
-        assert!(Video::open(&dir.path().join("none.mp4")).err().unwrap().to_string().contains("cannot be opened"));
-        match Video::open(&text) {
-            Err(e) => assert_eq!(e.kind(), ErrorKind::Dependency),
-            Ok(mut v) => {
-                let e = v.next_frame(&mut Frame::default()).unwrap_err().to_string();
-                assert!(e.contains("text.mp4: no picture could be decoded"), "{e}");
-                assert_eq!(v.next_frame(&mut Frame::default()).unwrap(), Next::End);
-            }
+        let refused = |path: &Path| Video::open(path, &Options::default()).err().unwrap();
+        assert!(refused(&empty).to_string().contains("empty.mp4: is empty"));
+        assert!(refused(&dir.path().join("none.mp4")).to_string().contains("cannot be opened"));
+        let e = refused(&text);
+        let said = e.to_string();
+        assert!(e.kind() == ErrorKind::Dependency || said.contains("text.mp4: no picture could be decoded"), "{said}");
+    }
+
+    /// Every frame of a video.
+    fn frames(path: &Path, options: &Options) -> Vec<Frame> {
+        check_contract(&mut Video::open(path, options).unwrap())
+    }
+
+    #[test]
+    fn pixels_come_out_square() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, sar, want) in [("wide.mp4", "2", (324, 120)), ("tall.mp4", "1/2", (162, 240))] {
+            let Some(path) = video(dir.path(), name, &["-vf", &format!("setsar={sar}"), "-c:v", "mpeg4"]) else {
+                return;
+            };
+            let frames = frames(&path, &Options::default());
+            assert_eq!((frames.len(), frames[0].width, frames[0].height), (10, want.0, want.1), "{name}");
         }
+    }
+
+    #[test]
+    fn of_several_streams_the_default_one_is_read_or_the_one_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let second = ["-f", "lavfi", "-i", "testsrc=duration=1:size=80x60:rate=5", "-map", "0", "-map", "1"];
+        let marks = ["-c:v", "mpeg4", "-disposition:v:0", "0", "-disposition:v:1", "default"];
+        let Some(path) = video(dir.path(), "two.mkv", &[&second[..], &marks].concat()) else { return };
+        let width = |stream| frames(&path, &Options { stream, ..Options::default() })[0].width;
+        assert_eq!((width(None), width(Some(0)), width(Some(1))), (80, 162, 80));
+        let fps = Video::open(&path, &Options::default()).unwrap().info().fps;
+        assert_eq!(fps, Some(5.0));
+    }
+
+    #[test]
+    fn a_song_with_a_cover_is_no_video() {
+        let dir = tempfile::tempdir().unwrap();
+        let song = ["-f", "lavfi", "-i", "sine=d=1", "-map", "1", "-map", "0", "-frames:v", "1", "-c:v", "mjpeg"];
+        let marks = ["-c:a", "aac", "-disposition:v", "attached_pic"];
+        let Some(path) = video(dir.path(), "song.m4a", &[&song[..], &marks].concat()) else { return };
+        let e = Video::open(&path, &Options::default()).err().unwrap().to_string();
+        assert!(e.contains("song.m4a: holds no video, only a cover picture"), "{e}");
+    }
+
+    #[test]
+    fn a_program_killed_in_mid_film_is_an_error_that_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let Some(path) = video(dir.path(), "a.mkv", &["-c:v", "mpeg4", "-vf", "loop=400:1"]) else { return };
+        let mut source = Video::open(&path, &Options::default()).unwrap();
+        let mut frame = Frame::default();
+        assert_eq!(source.next_frame(&mut frame).unwrap(), Next::Frame);
+        source.child.kill().unwrap();
+        let e = loop {
+            match source.next_frame(&mut frame) {
+                Ok(Next::Frame) => {}
+                Ok(Next::End) => panic!("the film ended as if it were whole"),
+                Err(e) => break e.to_string(),
+            }
+        };
+        assert!(e.contains("killed by signal 9") && e.contains("frames"), "{e}");
+        assert_eq!(source.next_frame(&mut frame).unwrap(), Next::End);
+    }
+
+    #[test]
+    fn a_playlist_or_list_of_files_opens_no_other_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let Some(real) = video(dir.path(), "real.mp4", &["-c:v", "mpeg4"]) else { return };
+        let real = real.display();
+        let list = format!("ffconcat version 1.0\nfile '{real}'\n");
+        let playlist = format!("#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{real}\n#EXT-X-ENDLIST\n");
+        for (name, text) in [("a.mp4", list), ("b.mp4", playlist)] {
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            let e = Video::open(&path, &Options::default()).err().unwrap();
+            assert_eq!(e.kind(), ErrorKind::Input, "{name}: {e}");
+        }
+    }
+
+    #[test]
+    fn a_name_with_a_pattern_or_a_colon_is_just_a_name() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["%03d.mp4", "a*[b]?.mp4", "http:x.mp4"] {
+            let Some(made) = video(dir.path(), "made.mp4", &["-y", "-c:v", "mpeg4"]) else { return };
+            let path = dir.path().join(name);
+            std::fs::rename(made, &path).unwrap();
+            assert_eq!(frames(&path, &Options::default()).len(), 10, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_wish_to_stop_ends_the_film_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let Some(path) = video(dir.path(), "a.mkv", &["-c:v", "mpeg4", "-vf", "loop=400:1"]) else { return };
+        let options = Options::default();
+        let mut source = Video::open(&path, &options).unwrap();
+        let mut frame = Frame::default();
+        assert_eq!(source.next_frame(&mut frame).unwrap(), Next::Frame);
+        options.stop.ask();
+        let start = Instant::now();
+        assert_eq!(source.next_frame(&mut frame).unwrap(), Next::End);
+        assert!(start.elapsed() < Duration::from_secs(2));
     }
 }

@@ -153,7 +153,7 @@ impl FrameSource for Loopback {
     }
 
     fn stats(&self) -> SourceStats {
-        SourceStats { delivered: self.delivered, damaged: 0, dropped: self.shared.lock().dropped }
+        SourceStats { delivered: self.delivered, dropped: self.shared.lock().dropped, ..SourceStats::default() }
     }
 }
 
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_full_queue_keeps_what_it_was_told_to() {
-        let stats = |delivered, dropped| SourceStats { delivered, damaged: 0, dropped };
+        let stats = |delivered, dropped| SourceStats { delivered, dropped, ..SourceStats::default() };
         assert_eq!(read(Keep::Newest, 3), (vec![2, 3, 4], stats(3, 2)));
         assert_eq!(read(Keep::Oldest, 3), (vec![0, 1, 2], stats(3, 2)));
         assert_eq!(read(Keep::Oldest, 5), (vec![0, 1, 2, 3, 4], stats(5, 0)));

@@ -1,13 +1,15 @@
 //! The sound of a video file through the `ffmpeg` program.
 
 use super::TIMEOUT;
-use super::ffmpeg::{checked, program, unavailable};
+use super::ffmpeg::{checked, program};
+use super::program::{spawn, unavailable};
 use super::showinfo::listen;
 use super::wait::Timed;
 use crate::error::{Error, Result};
+use crate::stop::Stop;
 use std::io::Read;
 use std::path::Path;
-use std::process::{ChildStderr, Stdio};
+use std::process::{ChildStderr, ChildStdout};
 use std::sync::mpsc::channel;
 
 /// Samples a second.
@@ -29,22 +31,19 @@ const SAID_BYTES: u64 = 1 << 20;
 pub fn sound(path: &Path) -> Result<Option<Vec<f32>>> {
     let name = checked(path)?;
     // The first output has one picture, for its time stamp; time 0 of both is the file's start.
-    let mut child = program(path)
-        .args(["-map", "0:v:0", "-frames:v", "1", "-vf", "showinfo=checksum=0", "-f", "null", "-"])
+    let mut command = program(path);
+    command
+        .args(["-map", "0:V:0", "-frames:v", "1", "-vf", "showinfo=checksum=0", "-f", "null", "-"])
         .args(["-map", "0:a:0", "-af", "aresample=async=1:first_pts=0", "-ac", "1", "-ar"])
         .arg(RATE_HZ.to_string())
-        .args(["-f", "f32le", "-"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|e| unavailable(&name, e))?;
+        .args(["-f", "f32le", "-"]);
+    let mut child = spawn(&mut command).map_err(|e| unavailable("ffmpeg", &name, e))?;
     let said = child.stderr.take().map(|s| std::thread::spawn(move || hear(s)));
     let mut bytes = Vec::new();
     let most = (MAX_S * RATE_HZ * size_of::<f32>()) as u64;
     let read = match child.stdout.take() {
-        Some(stdout) => Timed::new(stdout, TIMEOUT).take(most + 1).read_to_end(&mut bytes),
-        None => Ok(0),
+        Some(stdout) => read_out(stdout, most, &mut bytes),
+        None => Ok(()),
     };
     let _ = child.kill();
     let _ = child.wait();
@@ -58,7 +57,7 @@ pub fn sound(path: &Path) -> Result<Option<Vec<f32>>> {
         return Ok(None);
     }
     let (send, stamps) = channel();
-    let (_, last) = listen(said.as_bytes(), &send);
+    let last = listen(said.as_bytes(), &send).last;
     let Some(start_ns) = stamps.try_iter().flatten().next().filter(|_| !bytes.is_empty()) else {
         return Err(
             wrong(format!("its sound cannot be decoded: {last}")).remedy("leave the sound out, or mend the file")
@@ -67,6 +66,21 @@ pub fn sound(path: &Path) -> Result<Option<Vec<f32>>> {
     let before = usize::try_from(start_ns * RATE_HZ as i128 / 1_000_000_000).unwrap_or(0);
     let wave = bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b));
     Ok(Some(wave.skip(before).map(|v| if v.is_finite() { v } else { 0.0 }).collect()))
+}
+
+/// Reads to the end, or one byte more than `most`, with the time started over at every piece.
+fn read_out(stdout: ChildStdout, most: u64, bytes: &mut Vec<u8>) -> std::io::Result<()> {
+    let mut timed = Timed::new(stdout, TIMEOUT, &Stop::default());
+    let patience = timed.patience();
+    let mut piece = vec![0; 1 << 16];
+    loop {
+        patience.renew();
+        let n = timed.read(&mut piece)?;
+        bytes.extend_from_slice(&piece[..n]);
+        if n == 0 || bytes.len() as u64 > most {
+            return Ok(());
+        }
+    }
 }
 
 /// Reads to the end; keeps the beginning.

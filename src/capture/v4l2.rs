@@ -1,12 +1,15 @@
 //! Cameras through Video4Linux2.
 
+use super::timeline::Timeline;
 use super::unpack::{Layout, Packing, unpack};
-use super::{FrameSource, Next, SourceInfo, SourceStats, wait};
+use super::wait::{self, Waited};
+use super::{FrameSource, Next, SourceInfo, SourceStats};
 use crate::error::{Error, Result};
 use crate::frame::{Frame, Range};
+use crate::stop::Stop;
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use v4l::buffer::{Flags, Metadata, Type};
 use v4l::capability::Flags as Can;
 use v4l::io::mmap::Stream;
@@ -162,22 +165,33 @@ fn set_rate(device: &Device, fps: u32) -> Option<f64> {
 }
 
 /// Turns the driver's stamps and numbers into times since the first frame and counts of lost frames.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Clock {
-    first: Option<Duration>,
-    last: Duration,
+    line: Timeline,
+    /// Stamp and arrival of the frame before.
+    last: Option<(Duration, Duration)>,
     sequence: Option<u32>,
 }
 
 impl Clock {
-    /// Time of a frame stamped `stamp`, and how many frames were lost before it.
-    fn read(&mut self, stamp: Duration, sequence: u32) -> (Duration, u64) {
-        let first = *self.first.get_or_insert(stamp);
-        self.last = self.last.max(stamp.saturating_sub(first));
+    fn new(fps: Option<f64>) -> Self {
+        let nominal = Duration::from_secs_f64(1.0 / fps.unwrap_or(30.0));
+        Self { line: Timeline::new(nominal), last: None, sequence: None }
+    }
+
+    /// Time of a frame stamped `stamp` that came at `arrival`, and how many frames were lost before it.
+    ///
+    /// A stamp far ahead is wild if the frame did not take half as long to come.
+    fn read(&mut self, stamp: Duration, arrival: Duration, sequence: u32) -> (Duration, u64) {
+        let ns = |d: Duration| i128::try_from(d.as_nanos()).unwrap_or(i128::MAX);
+        let (before, came) = self.last.replace((stamp, arrival)).unwrap_or((stamp, arrival));
+        let quick = arrival.saturating_sub(came) < stamp.saturating_sub(before) / 2;
+        let following = (self.line.doubts(ns(stamp)) && quick).then(|| ns(before));
+        let time = self.line.place(Some(ns(stamp)), following);
         // Some drivers leave the number at 0, or start it anew.
         let lost = self.sequence.map_or(0, |s| u64::from(sequence.saturating_sub(s.saturating_add(1))));
         self.sequence = Some(sequence);
-        (self.last, lost)
+        (time, lost)
     }
 }
 
@@ -190,6 +204,18 @@ fn stamp(meta: &Metadata, opened: Instant) -> Duration {
     }
 }
 
+/// How long ago the monotonic clock showed `stamp`; nothing where that is no such stamp.
+fn age(stamp: Duration) -> Duration {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` is a valid timespec that the call fills.
+    if unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) } != 0 {
+        return Duration::ZERO;
+    }
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    let now = Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or(0));
+    now.checked_sub(stamp).filter(|age| *age < TIMEOUT).unwrap_or_default()
+}
+
 /// A camera, streaming through four buffers shared with the driver.
 pub struct Camera {
     device: Device,
@@ -200,6 +226,7 @@ pub struct Camera {
     stats: SourceStats,
     clock: Clock,
     opened: Instant,
+    stop: Stop,
 }
 
 impl Camera {
@@ -208,7 +235,7 @@ impl Camera {
     ///
     /// # Errors
     /// A device that is missing, busy, forbidden, no camera, or offers no packing of [`Packing`].
-    pub fn open(spec: &str) -> Result<Self> {
+    pub fn open(spec: &str, stop: &Stop) -> Result<Self> {
         let wish = Wish::parse(spec)?;
         let path = &wish.path;
         let device = Device::with_path(path).map_err(|e| failure(e, "opening", path))?;
@@ -231,34 +258,42 @@ impl Camera {
         log::info!("{path}: {card}, {:?} {}x{}, {fps:?} frames a second", layout.packing, layout.width, layout.height);
         let info = SourceInfo { name: spec.to_owned(), fps, frames: None, live: true };
         let path = wish.path;
-        let (stats, clock, opened) = (SourceStats::default(), Clock::default(), Instant::now());
-        Ok(Self { device, stream: Some(stream), layout, path, info, stats, clock, opened })
+        let (stats, clock, opened) = (SourceStats::default(), Clock::new(fps), Instant::now());
+        Ok(Self { device, stream: Some(stream), layout, path, info, stats, clock, opened, stop: stop.clone() })
     }
 
-    /// One buffer into `frame`; `false` if it was damaged.
-    fn take(&mut self, frame: &mut Frame, left: Duration) -> Result<bool> {
-        let Some(stream) = &mut self.stream else { return Ok(false) };
+    /// One buffer into `frame`; `None` once the user wishes to stop, `false` if it was damaged.
+    fn take(&mut self, frame: &mut Frame, deadline: Instant) -> Result<Option<bool>> {
+        let Some(stream) = &mut self.stream else { return Ok(None) };
         // SAFETY: the descriptor lives as long as `self.device`, which outlives this borrow.
         let fd = unsafe { BorrowedFd::borrow_raw(self.device.handle().fd()) };
         let fail = |e| failure(e, "reading a picture", &self.path);
-        if !wait::readable(fd, left).map_err(fail)? {
+        let waited = wait::readable(fd, deadline, &self.stop).map_err(fail)?;
+        if waited == Waited::Stopped {
+            return Ok(None);
+        }
+        if waited == Waited::Late {
             return Err(Error::device(format!("no picture came for {} s", TIMEOUT.as_secs()))
                 .at(&self.path)
                 .remedy("check that the camera is plugged in and not asleep, or ask for fewer frames a second"));
         }
         let (bytes, meta) = stream.next().map_err(fail)?;
-        let (time, lost) = self.clock.read(stamp(meta, self.opened), meta.sequence);
+        let (stamp, arrival) = (stamp(meta, self.opened), self.opened.elapsed());
+        let (time, lost) = self.clock.read(stamp, arrival, meta.sequence);
         self.stats.dropped += lost;
+        self.stats.odd_stamps = self.clock.line.odd();
         if meta.flags.contains(Flags::ERROR) {
-            return Ok(false);
+            return Ok(Some(false));
         }
         let used = bytes.get(..meta.bytesused as usize).unwrap_or(bytes);
         if let Err(e) = unpack(&self.layout, used, frame) {
             log::debug!("{}: left out: {e}", self.path);
-            return Ok(false);
+            return Ok(Some(false));
         }
         (frame.time, frame.index) = (time, self.stats.delivered);
-        Ok(true)
+        // The driver's clock is the monotonic one: how long ago the picture was taken, by the wall clock now.
+        frame.taken = SystemTime::now().checked_sub(age(stamp));
+        Ok(Some(true))
     }
 
     /// Stops the driver and lets its buffers go.
@@ -283,12 +318,13 @@ impl FrameSource for Camera {
     fn next_frame(&mut self, frame: &mut Frame) -> Result<Next> {
         let deadline = Instant::now() + TIMEOUT;
         while self.stream.is_some() {
-            match self.take(frame, deadline.saturating_duration_since(Instant::now())) {
-                Ok(true) => {
+            match self.take(frame, deadline) {
+                Ok(Some(true)) => {
                     self.stats.delivered += 1;
                     return Ok(Next::Frame);
                 }
-                Ok(false) => self.stats.damaged += 1,
+                Ok(Some(false)) => self.stats.damaged += 1,
+                Ok(None) => break,
                 Err(e) => {
                     self.close();
                     return Err(e);
@@ -335,7 +371,7 @@ mod tests {
             (file.path().to_str().unwrap(), "is not a video device"),
             ("/dev", "is not a video device"),
         ] {
-            let e = Camera::open(&format!("v4l2:{path}")).err().unwrap();
+            let e = Camera::open(&format!("v4l2:{path}"), &Stop::default()).err().unwrap();
             assert_eq!(e.kind(), ErrorKind::Device);
             assert!(e.to_string().contains(want) && e.remedy_text().is_some(), "{e}");
         }
@@ -356,11 +392,23 @@ mod tests {
 
     #[test]
     fn stamps_count_from_the_first_frame_and_never_fall() {
-        let mut clock = Clock::default();
+        let mut clock = Clock::new(Some(25.0));
         let ms = Duration::from_millis;
-        let found: Vec<_> =
-            [(5000, 7), (5040, 8), (5020, 11), (5080, 0), (5120, 1)].map(|(stamp, n)| clock.read(ms(stamp), n)).into();
-        assert_eq!(found, [(ms(0), 0), (ms(40), 0), (ms(40), 2), (ms(80), 0), (ms(120), 0)]);
+        let found: Vec<_> = [(5000, 7), (5040, 8), (5020, 11), (5080, 0), (5120, 1)]
+            .map(|(stamp, n)| clock.read(ms(stamp), ms(stamp - 4000), n))
+            .into();
+        assert_eq!(found, [(ms(0), 0), (ms(40), 0), (ms(80), 2), (ms(80), 0), (ms(120), 0)]);
+    }
+
+    #[test]
+    fn a_wild_stamp_is_told_from_a_pause_by_when_the_frame_came() {
+        let ms = Duration::from_millis;
+        for (came, want, odd) in [(80, 80, 1), (30_080, 30_000, 0)] {
+            let mut clock = Clock::new(Some(25.0));
+            let frames = [(0, 0), (40, 40), (30_000, came)];
+            let times: Vec<_> = frames.map(|(stamp, arrival)| clock.read(ms(stamp), ms(arrival), 0).0).into();
+            assert_eq!((times, clock.line.odd()), (vec![ms(0), ms(40), ms(want)], odd));
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! YUV4MPEG2, from a file, standard input or a program's pipe.
 
+use super::timeline::Timeline;
+use super::wait::{Patience, is_stop};
 use super::{FrameSource, Next, SourceInfo, SourceStats};
 use crate::error::{Error, Result};
 use crate::frame::{Frame, PixelFormat, Range};
@@ -52,7 +54,7 @@ fn parse_header(line: &str) -> std::result::Result<Header, String> {
     Ok(h)
 }
 
-/// A YUV4MPEG2 stream; time is `index / F`, or what a frame's `XTIME_NS` tag says.
+/// A YUV4MPEG2 stream; time is `index / F`, or what a frame's `XTIME_NS` tag says, judged by a [`Timeline`].
 pub struct Y4m<R> {
     reader: BufReader<R>,
     header: Header,
@@ -60,7 +62,11 @@ pub struct Y4m<R> {
     stats: SourceStats,
     over: bool,
     line: Vec<u8>,
-    last: Duration,
+    /// `line` holds the next frame's mark already.
+    ahead: bool,
+    /// The times of a stream whose frames bear tags.
+    tagged: Option<Timeline>,
+    patience: Patience,
 }
 
 impl<R: Read + Send> Y4m<R> {
@@ -72,7 +78,7 @@ impl<R: Read + Send> Y4m<R> {
         let mut reader = BufReader::with_capacity(1 << 16, reader);
         let mut line = Vec::new();
         let read = (&mut reader).take(LINE_BYTES).read_until(b'\n', &mut line);
-        read.map_err(|e| unreadable(e, name))?;
+        read.map_err(|e| if is_stop(&e) { Error::interrupted("stopped") } else { unreadable(e, name) })?;
         if line.is_empty() {
             return Err(Error::input("is empty").at(name).remedy("expected a YUV4MPEG2 stream"));
         }
@@ -82,13 +88,27 @@ impl<R: Read + Send> Y4m<R> {
             .map_err(|what| Error::input(format!("is no readable YUV4MPEG2: {what}")).at(name).remedy(remedy))?;
         Frame::default().reshape(header.width, header.height, header.format, header.range)?;
         let info = SourceInfo { name: name.to_owned(), fps: Some(header.fps), frames: None, live: false };
-        Ok(Self { reader, header, info, stats: SourceStats::default(), over: false, line, last: Duration::ZERO })
+        let (stats, patience) = (SourceStats::default(), Patience::default());
+        Ok(Self { reader, header, info, stats, over: false, line, ahead: false, tagged: None, patience })
+    }
+
+    /// The same, renewing the time of the [`super::wait::Timed`] reader that it reads from at each frame.
+    pub fn renewing(self, patience: Patience) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// Reads the next frame's line, which is empty at the end.
+    fn read_line(&mut self) -> std::io::Result<()> {
+        if !std::mem::take(&mut self.ahead) {
+            self.line.clear();
+            (&mut self.reader).take(LINE_BYTES).read_until(b'\n', &mut self.line)?;
+        }
+        Ok(())
     }
 
     /// Reads one frame; `None` at the end, else its time stamp, if it carries one.
     fn read(&mut self, frame: &mut Frame) -> std::result::Result<Option<Mark>, Trouble> {
-        self.line.clear();
-        (&mut self.reader).take(LINE_BYTES).read_until(b'\n', &mut self.line).map_err(Trouble::Io)?;
+        self.read_line().map_err(Trouble::Io)?;
         if self.line.is_empty() {
             return Ok(None);
         }
@@ -101,10 +121,37 @@ impl<R: Read + Send> Y4m<R> {
         })?;
         Ok(Some(mark(&self.line)))
     }
+
+    /// The time of the frame just read, number `index`, whose own stamp is `mark`.
+    fn time(&mut self, index: u64, mark: Mark) -> Duration {
+        let nominal = |frames: u64| Duration::from_secs_f64(frames as f64 / self.header.fps);
+        if mark.is_none() && self.tagged.is_none() {
+            return nominal(index);
+        }
+        let mut line = self.tagged.take().unwrap_or_else(|| {
+            let mut line = Timeline::from_zero(nominal(1));
+            (0..index).for_each(|_| _ = line.place(None, None));
+            line
+        });
+        let doubtful = mark.is_some_and(|m| line.doubts(m));
+        let following = if doubtful { self.look_ahead() } else { None };
+        let time = line.place(mark, following);
+        self.stats.odd_stamps = line.odd();
+        self.tagged = Some(line);
+        time
+    }
+
+    /// The stamp of the next frame, whose line is read for it.
+    fn look_ahead(&mut self) -> Mark {
+        self.patience.renew();
+        self.read_line().ok()?;
+        self.ahead = true;
+        mark(&self.line)
+    }
 }
 
-/// A frame's own time stamp, as [`super::recording::Recording`] writes it.
-type Mark = Option<Duration>;
+/// A frame's own time stamp in nanoseconds, as [`super::recording::Recording`] writes it.
+type Mark = Option<i128>;
 
 enum Trouble {
     Damage(&'static str),
@@ -114,7 +161,7 @@ enum Trouble {
 fn mark(line: &[u8]) -> Mark {
     let text = std::str::from_utf8(line).ok()?;
     let ns = text.split_ascii_whitespace().find_map(|tag| tag.strip_prefix("XTIME_NS="))?;
-    ns.parse().ok().map(Duration::from_nanos)
+    ns.parse::<u64>().ok().map(i128::from)
 }
 
 fn unreadable(e: std::io::Error, name: &str) -> Error {
@@ -132,6 +179,7 @@ impl<R: Read + Send> FrameSource for Y4m<R> {
         if self.over {
             return Ok(Next::End);
         }
+        self.patience.renew();
         let h = &self.header;
         frame.reshape(h.width, h.height, h.format, h.range)?;
         let mark = match self.read(frame) {
@@ -146,15 +194,17 @@ impl<R: Read + Send> FrameSource for Y4m<R> {
                 log::warn!("{}: {what}; {} frames were read before it", self.info.name, self.stats.delivered);
                 return Ok(Next::End);
             }
+            Err(Trouble::Io(e)) if is_stop(&e) => {
+                self.over = true;
+                return Ok(Next::End);
+            }
             Err(Trouble::Io(e)) => {
                 self.over = true;
                 return Err(unreadable(e, &self.info.name));
             }
         };
         frame.index = self.stats.delivered;
-        let nominal = || Duration::from_secs_f64(frame.index as f64 / self.header.fps);
-        self.last = mark.unwrap_or_else(nominal).max(self.last);
-        frame.time = self.last;
+        frame.time = self.time(frame.index, mark);
         self.stats.delivered += 1;
         Ok(Next::Frame)
     }
@@ -192,39 +242,54 @@ mod tests {
         let bytes = stream(3);
         let mut source = Y4m::new(&bytes[..bytes.len() - 5], "t").unwrap();
         assert_eq!(check_contract(&mut source).len(), 2);
-        assert_eq!(source.stats(), SourceStats { delivered: 2, damaged: 1, dropped: 0 });
+        assert_eq!(source.stats(), SourceStats { delivered: 2, damaged: 1, ..SourceStats::default() });
     }
 
     #[test]
-    fn time_tags_win_over_the_rate_and_never_make_time_fall() {
+    fn time_tags_win_over_the_rate_and_time_goes_on_past_odd_ones() {
         let mut bytes = b"YUV4MPEG2 W1 H1 F10:1 Cmono\n".to_vec();
         for tag in ["", " XTIME_NS=250000000", " Ip XTIME_NS=200000000", " XTIME_NS=x", " XTIME_NS=1000000000"] {
             bytes.extend_from_slice(format!("FRAME{tag}\n.").as_bytes());
         }
         let frames = check_contract(&mut Y4m::new(&bytes[..], "t").unwrap());
-        assert_eq!(frames.iter().map(|f| f.time.as_millis()).collect::<Vec<_>>(), [0, 250, 250, 300, 1000]);
+        assert_eq!(frames.iter().map(|f| f.time.as_millis()).collect::<Vec<_>>(), [0, 250, 350, 450, 1000]);
+    }
+
+    #[test]
+    fn a_wild_tag_is_told_from_a_gap_by_the_one_after_it() {
+        let times = |tags: &[u64]| {
+            let mut bytes = b"YUV4MPEG2 W1 H1 F10:1 Cmono\n".to_vec();
+            tags.iter().for_each(|t| bytes.extend_from_slice(format!("FRAME XTIME_NS={t}000000\n.").as_bytes()));
+            let mut source = Y4m::new(&bytes[..], "t").unwrap();
+            let frames = check_contract(&mut source);
+            (frames.iter().map(|f| f.time.as_millis()).collect::<Vec<_>>(), source.stats().odd_stamps)
+        };
+        assert_eq!(times(&[0, 100, 30_000, 300, 400]), (vec![0, 100, 200, 300, 400], 1));
+        assert_eq!(times(&[0, 100, 30_000, 30_100]), (vec![0, 100, 30_000, 30_100], 0));
     }
 
     #[test]
     fn a_feeder_that_falls_silent_is_an_error_and_not_an_end() {
         use crate::capture::wait::Timed;
+        use crate::stop::Stop;
         use std::io::Write;
         let (reader, mut writer) = std::io::pipe().unwrap();
         let bytes = stream(2);
         writer.write_all(&bytes[..bytes.len() - 5]).unwrap();
-        let mut source = Y4m::new(Timed::new(reader, Duration::from_millis(50)), "standard input").unwrap();
+        let timed = Timed::new(reader, Duration::from_millis(50), &Stop::default());
+        let mut source = Y4m::new(timed, "standard input").unwrap();
         let mut frame = Frame::default();
         assert_eq!(source.next_frame(&mut frame).unwrap(), Next::Frame);
         let e = source.next_frame(&mut frame).unwrap_err().to_string();
-        assert!(e.contains("standard input: cannot be read: nothing came for 0.1 s (check that"), "{e}");
+        assert!(e.contains("standard input: cannot be read: nothing whole came for 0.1 s (check that"), "{e}");
         assert_eq!(source.next_frame(&mut frame).unwrap(), Next::End);
         let (silent, _held) = std::io::pipe().unwrap();
         assert!(
-            Y4m::new(Timed::new(silent, Duration::from_millis(20)), "-")
+            Y4m::new(Timed::new(silent, Duration::from_millis(20), &Stop::default()), "-")
                 .err()
                 .unwrap()
                 .to_string()
-                .contains("nothing came")
+                .contains("nothing whole came")
         );
     }
 

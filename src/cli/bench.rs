@@ -5,7 +5,6 @@ use super::{Outcome, interruptible, print_json, print_text};
 use crate::bench::{self, Plan, Report, Row};
 use crate::error::{Error, Result};
 use std::io::{IsTerminal, Write};
-use std::sync::atomic::Ordering;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -91,7 +90,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
             if shows {
                 let _ = write!(std::io::stderr(), "\rround {done} of {}  ", args.rounds);
             }
-            !stop.load(Ordering::Relaxed)
+            !stop.asked()
         })?;
         if shows {
             let _ = write!(std::io::stderr(), "\r{:30}\r", "");
@@ -101,7 +100,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
         } else {
             print_text(&(table(batch, &report) + if unverified.is_some() { "unverified model\n" } else { "" }))?;
         }
-        if stop.load(Ordering::Relaxed) {
+        if stop.asked() {
             break;
         }
     }

@@ -14,10 +14,9 @@ pub mod trainer;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Precision;
+use crate::stop::Stop;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 /// Reads arousal and valence from faces in video, frame by frame, on this machine alone.
 ///
@@ -52,12 +51,23 @@ enum Outcome {
     CheckFailed,
 }
 
-/// A flag that the first Ctrl-C or SIGTERM sets; the second ends the program at once, should a device not give way.
-fn interruptible() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))?;
-        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+/// Whether the program was started with `signal` ignored, as by `nohup` or in the background of a plain shell.
+fn ignored(signal: i32) -> bool {
+    // SAFETY: all zeros is a value of this C structure; the call only writes it, and changes no handler.
+    unsafe {
+        let mut now: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &mut now) == 0 && now.sa_sigaction == libc::SIG_IGN
+    }
+}
+
+/// A wish to stop that the first Ctrl-C, SIGTERM or SIGHUP makes; the second ends the program at once, should a device
+/// not give way. A signal that was ignored from the start stays so.
+fn interruptible() -> Result<Stop> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let stop = Stop::default();
+    for signal in [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|s| !ignored(*s)) {
+        signal_hook::flag::register_conditional_shutdown(signal, 130, stop.flag())?;
+        signal_hook::flag::register(signal, stop.flag())?;
     }
     Ok(stop)
 }

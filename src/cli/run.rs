@@ -2,27 +2,42 @@
 
 use super::bundle::{Admitted, ModelArgs};
 use super::{Outcome, interruptible};
-use crate::capture;
+use crate::capture::turned::{Flip, Turn};
+use crate::capture::{self, Options, Pictures};
 use crate::display::{self, View};
-use crate::engine::{self, Choice};
+use crate::engine::{self, Choice, ENGINES};
 use crate::error::{Error, Result};
 use crate::metrics::Agreement;
 use crate::model::Precision;
 use crate::pipeline::{self, Pipeline, TruthPairs};
 use crate::session::failover;
 use crate::sink::{self, JsonLines, Lines, Live, Sink};
+use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 #[derive(clap::Args)]
 pub struct Args {
     /// What to read: `synthetic[:seed=N,seconds=S,fps=F,people=P,size=WxH]` (a rendered face with known arousal and
     /// valence), `v4l2:/dev/videoN[,size=WxH][,fps=F]` (a camera, in builds with the feature v4l2), a video file (needs
-    /// the program ffmpeg, but for .y4m), a folder of pictures, a picture, or `-` for YUV4MPEG2 on standard input.
+    /// the program ffmpeg, but for .y4m), a folder of pictures, a picture, or `-` or a named pipe for YUV4MPEG2. Behind
+    /// any of them: `,stream=N` (which video of a file, from 0), `,flip=h|v` and `,turn=90|180|270` (for cameras mounted
+    /// otherwise: mirrored, then turned clockwise).
     #[arg(long, default_value = "synthetic", value_name = "X")]
-    input: String,
+    input: OsString,
+    /// What pictures are: `stills`, each by itself, the default; or `film`, its frames in the order of their numbers.
+    #[arg(long = "as", value_name = "KIND", value_parser = ["stills", "film"])]
+    pictures: Option<String>,
+    /// As `,stream=N` behind the input.
+    #[arg(long, value_name = "N")]
+    stream: Option<usize>,
+    /// As `,flip=` behind the input.
+    #[arg(long, value_name = "h|v")]
+    flip: Option<Flip>,
+    /// As `,turn=` behind the input.
+    #[arg(long, value_name = "90|180|270")]
+    turn: Option<Turn>,
     #[command(flatten)]
     model: ModelArgs,
     /// Write readings to this file: .jsonl or .csv.
@@ -41,6 +56,9 @@ pub struct Args {
     /// Print a line a reading even where standard output is a terminal (else a live view).
     #[arg(long, conflicts_with = "json")]
     plain: bool,
+    /// Say more on standard error, such as which engines this build or machine lacks.
+    #[arg(long, short)]
+    verbose: bool,
     /// Print nothing but the summary.
     #[arg(long, short)]
     quiet: bool,
@@ -52,10 +70,17 @@ pub struct Args {
     /// Leave out the output filter (a causal first-order low-pass that lags by 0.12 s).
     #[arg(long)]
     raw: bool,
-    /// Frames a second of pictures, which carry no time of their own.
-    #[arg(long, default_value_t = 25.0)]
-    fps: f64,
+    /// Frames a second of a film of pictures, which carry no time of their own; 25 if not given. Implies `--as film`.
+    #[arg(long)]
+    fps: Option<f64>,
 }
+
+/// Of sources that do not say.
+const DEFAULT_FPS: f64 = 25.0;
+/// Fewer readings against the designed emotion give no concordance worth a word: five seconds at 25 a second.
+const ENOUGH_FOR_CCC: usize = 125;
+const SLOW: &str =
+    "leave `--engine` and `--precision` out for int8 on our kernels, or build with --features tract for fp32";
 
 fn engine_help() -> String {
     let names: Vec<&str> = engine::ENGINES.iter().map(|e| e.name).collect();
@@ -68,15 +93,26 @@ fn engine_help() -> String {
 struct Request {
     choice: Choice,
     precision: Option<Precision>,
+    pictures: Pictures,
 }
 
 fn validate(args: &Args) -> Result<Request> {
-    if !(0.01..=1000.0).contains(&args.fps) {
-        return Err(Error::usage(format!("--fps is {}, expected 0.01 to 1000", args.fps)));
-    }
+    let pictures = match (args.pictures.as_deref(), args.fps) {
+        (_, Some(fps)) if !(0.01..=1000.0).contains(&fps) => {
+            return Err(Error::usage(format!("--fps is {fps}, expected 0.01 to 1000")));
+        }
+        (Some("stills"), Some(_)) => {
+            return Err(
+                Error::usage("--fps is the rate of a film, and stills have none").remedy("leave one of them out")
+            );
+        }
+        (Some("film"), None) => Pictures::Film(25.0),
+        (_, Some(fps)) => Pictures::Film(fps),
+        (_, None) => Pictures::Stills,
+    };
     let precision = args.precision.as_deref().map(super::precision).transpose()?;
     let choice = if args.engine == "auto" { Choice::Auto } else { Choice::Named(args.engine.clone()) };
-    Ok(Request { choice, precision })
+    Ok(Request { choice, precision, pictures })
 }
 
 fn sinks(args: &Args) -> Result<Vec<Box<dyn Sink>>> {
@@ -115,20 +151,36 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
     let bundle = Arc::new(bundle);
     let started = failover::open(&bundle, &request.choice, request.precision)?;
     for (name, why) in &started.passed_over {
+        // What this build or machine lacks is no news; an engine that is there and refuses is.
+        let lacking = ENGINES.iter().any(|e| e.name == *name && (e.unavailable)().is_some());
+        if lacking && !args.verbose {
+            continue;
+        }
         eprintln!("vaerr: engine {name} passed over: {why}");
+    }
+    if started.failover.name() == "reference" {
+        eprintln!("vaerr: the engine reference is the naive oracle and slow: {SLOW}");
     }
     eprintln!(
         "vaerr: model {}, engine {} {}, input {}",
         bundle.manifest().name,
         started.failover.name(),
         started.failover.precision().map_or("", Precision::name),
-        args.input
+        args.input.display()
     );
-    let mut source = capture::open(&args.input, args.fps)?;
-    let mut views = views(args, source.info().fps.unwrap_or(args.fps))?;
+    let options = Options {
+        pictures: request.pictures,
+        stream: args.stream,
+        flip: args.flip,
+        turn: args.turn,
+        stop: stop.clone(),
+    };
+    let mut source = capture::open(&args.input, &options)?;
+    let mut views = views(args, source.info().fps.unwrap_or(DEFAULT_FPS))?;
     let mut sinks = sinks(args)?;
-    let mut pipeline =
-        Pipeline::new(started.failover, bundle.manifest(), !args.raw)?.marked_unverified(unverified.is_some());
+    let mut pipeline = Pipeline::new(started.failover, bundle.manifest(), !args.raw)?
+        .marked_unverified(unverified.is_some())
+        .reading_from(&source.info().name);
     let mut pairs = TruthPairs::default();
     let done = pipeline::run(source.as_mut(), &mut pipeline, |frame, readings, truth| {
         for sink in &mut sinks {
@@ -136,7 +188,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
         }
         views.iter_mut().try_for_each(|v| v.show(frame, readings))?;
         pairs.add(readings, truth);
-        Ok(!stop.load(Ordering::Relaxed))
+        Ok(!stop.asked())
     });
     // What was read before a failure is kept.
     let finished = sinks.iter_mut().try_for_each(|s| s.finish());
@@ -150,20 +202,25 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
     shown?;
     let stats = source.stats();
     eprintln!(
-        "vaerr: {} frames, {} with a face, {} readings; {} damaged, {} dropped{}",
+        "vaerr: {} frames, {} with a face, {} readings; {} damaged, {} dropped{}{}",
         counts.frames,
         counts.with_face,
         counts.readings,
         stats.damaged,
         stats.dropped,
+        if stats.odd_stamps > 0 { format!(", {} odd time stamps", stats.odd_stamps) } else { String::new() },
         if unverified.is_some() { "; unverified model" } else { "" }
     );
     if !pairs.predicted[0].is_empty() {
         let [a, v] = [0, 1].map(|d| Agreement::of(&pairs.predicted[d], &pairs.designed[d]));
-        eprintln!(
-            "vaerr: against the designed emotion, {} readings: correlation valence {:.3}, arousal {:.3}; CCC valence {:.3}, arousal {:.3}",
-            v.n, v.pearson, a.pearson, v.ccc, a.ccc
+        eprint!(
+            "vaerr: against the designed emotion, {} readings: correlation valence {:.3}, arousal {:.3}",
+            v.n, v.pearson, a.pearson
         );
+        if v.n >= ENOUGH_FOR_CCC {
+            eprint!("; CCC valence {:.3}, arousal {:.3}", v.ccc, a.ccc);
+        }
+        eprintln!();
     }
     Ok(Outcome::Done)
 }

@@ -71,16 +71,8 @@ impl Follower {
     /// `None` if nothing alike is within reach, so that only a detection can tell where the face is.
     pub(super) fn follow(&mut self, picture: &Gray, square: [f32; 3], template: &Template) -> Option<[f32; 3]> {
         let [x, y, side] = square;
-        if template.energy < LEAST_ENERGY {
-            return None;
-        }
         let step = side / SIDE as f32;
-        let reach = REACH as f32 * step;
-        self.searcher.crop_into(picture, [x - reach, y - reach, REGION as f32 * step], &mut self.region);
-        for (i, score) in self.scores.iter_mut().enumerate() {
-            *score = correlation(&self.region[(i / STEPS) * REGION + i % STEPS..], template);
-        }
-        let (peak, best) = self.scores.iter().copied().enumerate().max_by(|a, b| a.1.total_cmp(&b.1))?;
+        let (peak, best) = self.compare(picture, square, template)?;
         let (column, row) = (peak % STEPS, peak / STEPS);
         let inner = 1..STEPS - 1;
         if best < SURE || !inner.contains(&column) || !inner.contains(&row) {
@@ -90,6 +82,26 @@ impl Follower {
         let dx = column as f32 + vertex(at(-1), best, at(1)) - REACH as f32;
         let dy = row as f32 + vertex(at(-(STEPS as isize)), best, at(STEPS as isize)) - REACH as f32;
         Some([x + dx * step, y + dy * step, side])
+    }
+
+    /// How alike the face in `square`, give or take a quarter of its side, looks: -1 to 1. `None` where the template is
+    /// flat or was never learnt.
+    pub(super) fn likeness(&mut self, picture: &Gray, square: [f32; 3], template: &Template) -> Option<f32> {
+        self.compare(picture, square, template).map(|(_, best)| best)
+    }
+
+    /// Fills the scores of all placements around `square`; gives the best one and its score.
+    fn compare(&mut self, picture: &Gray, [x, y, side]: [f32; 3], template: &Template) -> Option<(usize, f32)> {
+        if template.energy < LEAST_ENERGY {
+            return None;
+        }
+        let step = side / SIDE as f32;
+        let reach = REACH as f32 * step;
+        self.searcher.crop_into(picture, [x - reach, y - reach, REGION as f32 * step], &mut self.region);
+        for (i, score) in self.scores.iter_mut().enumerate() {
+            *score = correlation(&self.region[(i / STEPS) * REGION + i % STEPS..], template);
+        }
+        self.scores.iter().copied().enumerate().max_by(|a, b| a.1.total_cmp(&b.1))
     }
 }
 

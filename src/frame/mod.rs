@@ -1,12 +1,13 @@
 //! Layer 1: pixels and time. A [`Frame`] is what a source delivers, a [`Gray`] what faces are read from.
 
 use crate::error::{Error, Result};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 /// Largest frame side accepted, in pixels.
 pub const MAX_SIDE_PX: usize = 16_384;
 /// Largest frame accepted, in pixels (8000 x 6000 and a little more).
-pub const MAX_AREA_PX: usize = 64 << 20;
+pub const MAX_AREA_PX: usize = 48 << 20;
 
 /// Layout of a frame's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +61,10 @@ pub struct Frame {
     pub time: Duration,
     /// Number of the frame in the stream, from 0.
     pub index: u64,
+    /// When the picture was taken, where the source has a clock.
+    pub taken: Option<SystemTime>,
+    /// File name of a picture that is a stream of its own.
+    pub file: Option<Arc<str>>,
 }
 
 impl Default for Frame {
@@ -72,6 +77,8 @@ impl Default for Frame {
             data: Vec::new(),
             time: Duration::ZERO,
             index: 0,
+            taken: None,
+            file: None,
         }
     }
 }
@@ -82,7 +89,7 @@ impl Frame {
     /// # Errors
     /// Refuses empty and absurdly large sizes, so that a damaged header cannot exhaust memory.
     pub fn reshape(&mut self, width: usize, height: usize, format: PixelFormat, range: Range) -> Result<()> {
-        check_size(width, height)?;
+        Self::check_size(width, height)?;
         self.data.resize(format.bytes(width, height), 0);
         (self.width, self.height, self.format, self.range) = (width, height, format, range);
         Ok(())
@@ -174,7 +181,7 @@ impl Frame {
     /// # Errors
     /// Names the expected and the found length.
     pub fn validate(&self) -> Result<()> {
-        check_size(self.width, self.height)?;
+        Self::check_size(self.width, self.height)?;
         let want = self.format.bytes(self.width, self.height);
         if self.data.len() != want {
             return Err(Error::input(format!(
@@ -188,15 +195,20 @@ impl Frame {
         }
         Ok(())
     }
-}
 
-fn check_size(width: usize, height: usize) -> Result<()> {
-    let ok = (1..=MAX_SIDE_PX).contains(&width) && (1..=MAX_SIDE_PX).contains(&height) && width * height <= MAX_AREA_PX;
-    if ok {
-        return Ok(());
+    /// Refuses empty and absurdly large sizes.
+    ///
+    /// # Errors
+    /// Names what is accepted.
+    pub fn check_size(width: usize, height: usize) -> Result<()> {
+        let ok =
+            (1..=MAX_SIDE_PX).contains(&width) && (1..=MAX_SIDE_PX).contains(&height) && width * height <= MAX_AREA_PX;
+        if ok {
+            return Ok(());
+        }
+        Err(Error::input(format!("a picture of {width}x{height} pixels cannot be read"))
+            .remedy(format!("sides from 1 to {MAX_SIDE_PX} and at most {MAX_AREA_PX} pixels are accepted")))
     }
-    Err(Error::input(format!("a picture of {width}x{height} pixels cannot be read"))
-        .remedy(format!("sides from 1 to {MAX_SIDE_PX} and at most {MAX_AREA_PX} pixels are accepted")))
 }
 
 fn stretch(y: u8) -> u8 {

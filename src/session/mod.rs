@@ -21,6 +21,9 @@ use std::time::Duration;
 /// A gap longer than this resets a session's ring, state and filter, for the face may show something else by then.
 pub const RESET_AFTER: Duration = Duration::from_secs(1);
 
+/// Steps from a zero state after which a still is read, as in the figures of the models' cards.
+pub const STILL_STEPS: usize = 3;
+
 /// A name for a stream that no other stream of this process has had.
 fn fresh_name() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -40,7 +43,8 @@ pub struct Session {
     before: (Ring, Vec<f32>),
     logits: [f32; HEADS],
     smoother: Option<Smoother>,
-    last: Option<Duration>,
+    /// What the latest frame gave, and its time.
+    last: Option<(Estimate, Duration)>,
 }
 
 impl Session {
@@ -99,7 +103,7 @@ impl Session {
 
     /// Gets ready for the frame at `time` and keeps what [`Session::rewind`] needs.
     fn begin(&mut self, time: Duration) {
-        if self.last.is_some_and(|last| time.saturating_sub(last) > RESET_AFTER) {
+        if self.last.is_some_and(|(_, last)| time.saturating_sub(last) > RESET_AFTER) {
             self.reset();
         }
         self.before.0.copy_from(&self.ring);
@@ -146,11 +150,16 @@ impl Session {
 
     /// What the engine's last step says of the frame at `time`.
     fn finish(&mut self, time: Duration) -> Estimate {
-        self.last = Some(time);
         let mut estimate = decode(&self.logits);
         if let Some(s) = &mut self.smoother {
             estimate.values = s.push(estimate.values, time);
         }
+        self.last = Some((estimate, time));
         estimate
+    }
+
+    /// What the latest frame that it was stepped on gave, and that frame's time.
+    pub fn latest(&self) -> Option<(Estimate, Duration)> {
+        self.last
     }
 }

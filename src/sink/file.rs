@@ -198,7 +198,7 @@ mod tests {
             interval: Some([[0.0, 1.0], [-0.5, 0.5]]),
             engine: "reference",
             latency_us: 9,
-            unverified: false,
+            ..Reading::default()
         };
         let none = Reading {
             time_s: 0.08,
@@ -209,7 +209,7 @@ mod tests {
             valence: None,
             confidence: None,
             interval: None,
-            ..full
+            ..full.clone()
         };
         [full, none]
     }
@@ -248,9 +248,9 @@ mod tests {
     fn json_lines_hold_the_documented_keys() {
         assert_eq!(
             written("r.jsonl"),
-            "{\"time_s\":0.04,\"frame\":1,\"face\":1,\"box\":[1.0,2.0,3.0,3.0],\"arousal\":0.5,\"valence\":-0.25,\
+            "{\"source\":\"\",\"time\":null,\"time_s\":0.04,\"frame\":1,\"face\":1,\"box\":[1.0,2.0,3.0,3.0],\"arousal\":0.5,\"valence\":-0.25,\
              \"confidence\":0.75,\"interval\":[[0.0,1.0],[-0.5,0.5]],\"engine\":\"reference\",\"latency_us\":9}\n\
-             {\"time_s\":0.08,\"frame\":2,\"face\":\"none\",\"box\":null,\"arousal\":null,\"valence\":null,\
+             {\"source\":\"\",\"time\":null,\"time_s\":0.08,\"frame\":2,\"face\":\"none\",\"box\":null,\"arousal\":null,\"valence\":null,\
              \"confidence\":null,\"interval\":null,\"engine\":\"reference\",\"latency_us\":9}\n"
         );
     }

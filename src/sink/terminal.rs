@@ -173,7 +173,7 @@ mod tests {
             interval: None,
             engine: "reference",
             latency_us: 1500,
-            unverified: false,
+            ..Reading::default()
         }
     }
 

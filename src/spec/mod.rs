@@ -13,7 +13,7 @@ pub use certificate::Certificate;
 pub use crop::CropRule;
 pub use manifest::{Calibration, FileEntry, Manifest, Metrics, SplitMetrics};
 pub use output::{BINS, HEADS, Head, bin_center, bin_of, bin_width};
-pub use reading::{FaceState, NoFace, Reading};
+pub use reading::{FaceState, NoFace, Reading, utc};
 pub use student::{ConvSpec, StudentSpec};
 pub use target::{Camera, Cuda, Defaults, KERNEL_SMS, OLDEST_CUDA, Target};
 pub use trust::{TRUST_FORMAT, TrustFile, TrustedKey};

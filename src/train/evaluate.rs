@@ -15,7 +15,7 @@ use indicatif::ParallelProgressIterator;
 use rayon::prelude::*;
 
 /// Steps for which a still is shown before its reading counts.
-pub const STEPS: usize = 3;
+pub use crate::session::STILL_STEPS as STEPS;
 
 /// The reference engine, or for int8 our kernels, which are the same to the bit and much faster.
 enum Runner {

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use vaerr::capture::faulty::{Faulty, Plan};
 use vaerr::capture::loopback::{Keep, loopback};
 use vaerr::capture::recording::Recording;
-use vaerr::capture::{FrameSource, Next, contract};
+use vaerr::capture::{FrameSource, Next, Options, Pictures, contract};
 use vaerr::frame::{Frame, Gray, PixelFormat, Range};
 
 const SYNTHETIC: &str = "synthetic:seconds=2,fps=10,size=96x64,people=1";
 
 fn open(input: &str) -> Box<dyn FrameSource> {
-    vaerr::capture::open(input, 10.0).unwrap()
+    let options = Options { pictures: Pictures::Film(10.0), ..Options::default() };
+    vaerr::capture::open(input.as_ref(), &options).unwrap()
 }
 
 /// The trait is for sized wrappers too.
@@ -123,7 +124,7 @@ fn standard_input_that_falls_silent_is_given_up_after_ten_seconds() {
     drop(stdin);
     assert_eq!(String::from_utf8_lossy(&o.stdout).lines().count(), 1);
     assert!(
-        o.status.code() == Some(2) && text.contains("standard input: cannot be read: nothing came for 10.0 s"),
+        o.status.code() == Some(2) && text.contains("standard input: cannot be read: nothing whole came for 10.0 s"),
         "{text}"
     );
     assert!((9..30).contains(&took), "{took}");

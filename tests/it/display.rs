@@ -24,7 +24,7 @@ fn reading(id: Option<u32>, time_s: f64, [left, top, side]: [f32; 3], valence: f
         interval: has.then_some([[arousal - 0.2, arousal + 0.15], [valence - 0.25, valence + 0.2]]),
         engine: "reference",
         latency_us: 4200,
-        unverified: false,
+        ..Reading::default()
     }
 }
 

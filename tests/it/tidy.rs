@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 const LAYERS: [&[&str]; 7] = [
-    &["error", "spec"],
+    &["error", "spec", "stop"],
     &["frame", "quant", "metrics"],
     &["model", "preprocess", "face", "render"],
     &["engine", "capture", "display", "sink"],

@@ -77,7 +77,7 @@ fn print_json(value: &impl serde::Serialize) -> Result<()> {
 }
 
 fn run(command: Command) -> Result<Outcome> {
-    let stop = super::interruptible()?;
+    let stop = super::interruptible()?.flag();
     let done = match command {
         Command::Fit(args) => args.run(&stop),
         Command::CropRule(args) => args.run(),

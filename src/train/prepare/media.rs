@@ -1,6 +1,6 @@
 //! Plays a recording's pictures, whatever they are kept in.
 
-use crate::capture::{self, Next, folder};
+use crate::capture::{self, Next, Options, Pictures, pictures};
 use crate::error::{Error, Result};
 use crate::frame::{Frame, Gray};
 use crate::train::data::record::{Frames, Media, Recording};
@@ -28,17 +28,15 @@ pub(super) fn play(recording: &Recording, fps: f64, show: Show<'_>) -> Result<Ve
     let fps = recording.fps.unwrap_or(fps);
     match &recording.media {
         Media::Video(path) => video(path, fps, show),
-        Media::Frames(frames) => pictures(frames, fps, show),
+        Media::Frames(frames) => numbered(frames, fps, show),
         Media::Array { file, key, shape } => array(file, key, *shape, fps, show),
         Media::Still(path) => still(path, show),
     }
 }
 
 fn video(path: &Path, fps: f64, show: Show<'_>) -> Result<Vec<String>> {
-    let name = path
-        .to_str()
-        .ok_or_else(|| Error::input("has a name that is not UTF-8").at(path.display()).remedy("rename it"))?;
-    let mut source = capture::open(name, fps)?;
+    let options = Options { pictures: Pictures::Film(fps), ..Options::default() };
+    let mut source = capture::open(path.as_os_str(), &options)?;
     let (mut frame, mut gray) = (Frame::default(), Gray::default());
     while source.next_frame(&mut frame)? == Next::Frame {
         frame.luma_into(&mut gray)?;
@@ -49,7 +47,7 @@ fn video(path: &Path, fps: f64, show: Show<'_>) -> Result<Vec<String>> {
 }
 
 /// From frame 0 to the last number that has a picture.
-fn pictures(frames: &Frames, fps: f64, show: Show<'_>) -> Result<Vec<String>> {
+fn numbered(frames: &Frames, fps: f64, show: Show<'_>) -> Result<Vec<String>> {
     let number = |path: &std::path::PathBuf| files::stem(path).parse::<u32>().ok()?.checked_sub(frames.first);
     let last = files::listed(&frames.dir, &[&frames.extension])?.iter().filter_map(number).max();
     let Some(last) = last else {
@@ -58,7 +56,7 @@ fn pictures(frames: &Frames, fps: f64, show: Show<'_>) -> Result<Vec<String>> {
     let (mut frame, mut gray, mut missing) = (Frame::default(), Gray::default(), 0);
     for i in 0..=last {
         let path = frames.path(i);
-        let read = if path.is_file() { folder::read(&path, &mut frame) } else { Err(Error::input("is missing")) };
+        let read = if path.is_file() { pictures::read(&path, &mut frame) } else { Err(Error::input("is missing")) };
         let time_s = f64::from(i) / fps;
         if read.and_then(|()| frame.luma_into(&mut gray)).is_ok() {
             show(Shown::Scene(&gray), time_s)?;
@@ -76,7 +74,7 @@ fn pictures(frames: &Frames, fps: f64, show: Show<'_>) -> Result<Vec<String>> {
 
 fn still(path: &Path, show: Show<'_>) -> Result<Vec<String>> {
     let (mut frame, mut gray) = (Frame::default(), Gray::default());
-    folder::read(path, &mut frame)?;
+    pictures::read(path, &mut frame)?;
     frame.luma_into(&mut gray)?;
     show(Shown::Crop(&gray), 0.0)?;
     Ok(Vec::new())

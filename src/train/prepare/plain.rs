@@ -1,6 +1,6 @@
 //! A folder of videos and pictures without labels.
 
-use crate::capture::folder;
+use crate::capture::pictures;
 use crate::error::{Error, Result};
 use crate::train::data::record::{Annotation, Clock, Labels, Loaded, Media, Recording, Split};
 use crate::train::data::sets::files;
@@ -38,7 +38,7 @@ fn walk(root: &Path, dir: &Path, split: Split, depth: usize, loaded: &mut Loaded
             let id = path.strip_prefix(root).unwrap_or(path).with_extension("");
             loaded.push(path, recording(&id, path, split));
         } else {
-            pictures |= folder::is_picture(path);
+            pictures |= pictures::is_picture(path);
         }
     }
     if pictures {

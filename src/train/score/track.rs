@@ -277,14 +277,12 @@ mod tests {
                     time_s,
                     frame,
                     face,
-                    r#box: None,
                     arousal,
                     valence,
-                    confidence: None,
-                    interval: None,
                     engine,
                     latency_us: 1,
                     unverified: true,
+                    ..Reading::default()
                 };
                 sink.write(&reading).unwrap();
             }
