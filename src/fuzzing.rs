@@ -1,7 +1,9 @@
 //! Doors to parsers that are private, for `fuzz/`; compiled under `--cfg fuzzing` alone.
 
+use crate::capture::showinfo;
 use crate::error::Result;
 use crate::model::signature::Statement;
+use std::time::Duration;
 
 /// The in-toto statement of a signature's payload, whoever wrote it.
 ///
@@ -17,6 +19,18 @@ pub fn read_statement(payload: &[u8]) -> Result<Statement> {
 /// If it cannot be written.
 pub fn write_statement(statement: &Statement) -> Result<Vec<u8>> {
     statement.write()
+}
+
+/// What ffmpeg says, as one stream: the times of as many frames as it stamps and two more, and how many lines complain.
+pub fn showinfo(said: &[u8]) -> (Vec<Duration>, u64) {
+    let (send, from) = std::sync::mpsc::channel();
+    let heard = showinfo::listen(said, &send);
+    let stamps: Vec<showinfo::Stamp> = from.try_iter().collect();
+    stamps.iter().for_each(|stamp| send.send(*stamp).unwrap_or_default());
+    drop(send);
+    let mut times = showinfo::Stamps::new(from, None);
+    let times = (0..stamps.len() + 2).map(|_| times.next(Duration::ZERO)).collect();
+    (times, heard.complaints)
 }
 
 /// Bytes of a base64 text, as signatures hold them.

@@ -102,17 +102,23 @@ fn y4m(corpus: &Corpus) {
     corpus.put("y4m", "planar", planar.concat());
 }
 
-/// PNG and JPEG of one small picture in several pixel formats.
+/// One small picture in every format and several pixel formats.
 fn pictures() -> Vec<(String, Vec<u8>)> {
-    use image::{DynamicImage, ImageFormat};
+    use image::{DynamicImage, ImageFormat as Format};
     let grey = DynamicImage::ImageLuma8(image::GrayImage::from_fn(24, 17, |x, y| image::Luma([(x * y) as u8])));
-    let kinds = [("grey", grey.clone()), ("rgb", grey.to_rgb8().into()), ("deep", grey.to_rgba16().into())];
+    let kinds = [
+        ("rgb", grey.to_rgb8().into()),
+        ("deep", grey.to_rgba16().into()),
+        ("alpha", grey.to_rgba8().into()),
+        ("grey", grey),
+    ];
+    let formats = [Format::Png, Format::Jpeg, Format::WebP, Format::Bmp, Format::Tiff, Format::Gif];
     let mut all = Vec::new();
-    for (name, picture) in kinds {
-        for (ending, format) in [("png", ImageFormat::Png), ("jpg", ImageFormat::Jpeg)] {
+    for (name, picture) in &kinds {
+        for format in formats {
             let mut bytes = std::io::Cursor::new(Vec::new());
             if picture.write_to(&mut bytes, format).is_ok() {
-                all.push((format!("{name}.{ending}"), bytes.into_inner()));
+                all.push((format!("{name}.{}", format.extensions_str()[0]), bytes.into_inner()));
             }
         }
     }
@@ -133,6 +139,19 @@ fn cameras(corpus: &Corpus) {
     }
 }
 
+fn showinfo(corpus: &Corpus) {
+    let head = "[Parsed_showinfo_1 @ 0x5] [info] config in time_base: 1/1000, frame_rate: 10/1\n";
+    let frame = |pts: &str| format!("[Parsed_showinfo_1 @ 0x5] [info] n:   0 pts: {pts:>6} pts_time:0 fmt:yuv420p\n");
+    for (name, stamps) in
+        [("plain", "0 100 200 300"), ("gaps", "NOPTS 500 480 NOPTS 90000 90100"), ("set-back", "5000 5100 0 100 200")]
+    {
+        corpus.put("showinfo", name, head.to_owned() + &stamps.split(' ').map(frame).collect::<String>());
+    }
+    let complaints =
+        "[mov @ 0x1] [error] moov atom not found\nnoise\nffmpeg: error while loading\n[fatal] a.mp4: Invalid\n";
+    corpus.put("showinfo", "complaints", complaints);
+}
+
 fn faces(corpus: &Corpus) {
     for (name, settings) in [("square", "size=64x64"), ("wide", "size=90x45"), ("high", "size=45x90")] {
         let mut grey = Gray::default();
@@ -149,6 +168,7 @@ fn main() {
     contracts(&corpus);
     y4m(&corpus);
     cameras(&corpus);
+    showinfo(&corpus);
     faces(&corpus);
     #[cfg(feature = "train")]
     trainer_seeds::write(&|target, name, bytes| corpus.put(target, name, bytes), &corpus.repository);
