@@ -10,6 +10,8 @@ pub mod engine;
 pub mod error;
 pub mod face;
 pub mod frame;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod metrics;
 pub mod model;
 pub mod pipeline;

@@ -9,7 +9,7 @@ pub mod pictures;
 mod probe;
 mod program;
 pub mod recording;
-mod showinfo;
+pub(crate) mod showinfo;
 pub mod sound;
 pub mod synthetic;
 pub mod timeline;

@@ -9,7 +9,7 @@ use std::time::Duration;
 const LINE_BYTES: u64 = 4096;
 
 /// A frame's stamp in nanoseconds, if it has one.
-pub(super) type Stamp = Option<i128>;
+pub(crate) type Stamp = Option<i128>;
 
 /// What one line says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +24,7 @@ enum Said {
 
 /// What a program said, apart from stamps.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Heard {
+pub(crate) struct Heard {
     /// Lines that complain.
     pub complaints: u64,
     /// The last of them; without one, the last line of what loads or ends the program.
@@ -62,7 +62,7 @@ fn nanoseconds(pts: i128, n: i128, d: i128) -> i128 {
 }
 
 /// Reads what ffmpeg says to its end, passing on each frame's stamp.
-pub(super) fn listen(stderr: impl Read, stamps: &Sender<Stamp>) -> Heard {
+pub(crate) fn listen(stderr: impl Read, stamps: &Sender<Stamp>) -> Heard {
     let mut reader = BufReader::new(stderr);
     let (mut line, mut base, mut heard) = (Vec::new(), None, Heard::default());
     loop {
@@ -86,7 +86,7 @@ pub(super) fn listen(stderr: impl Read, stamps: &Sender<Stamp>) -> Heard {
 }
 
 /// Times since the first frame: a [`Timeline`] over the stamps as they come.
-pub(super) struct Stamps {
+pub(crate) struct Stamps {
     from: Receiver<Stamp>,
     /// A stamp that was looked at before its frame.
     ahead: Option<Stamp>,
@@ -95,14 +95,14 @@ pub(super) struct Stamps {
 
 impl Stamps {
     /// `fps` is the nominal rate, if known.
-    pub(super) fn new(from: Receiver<Stamp>, fps: Option<f64>) -> Self {
+    pub(crate) fn new(from: Receiver<Stamp>, fps: Option<f64>) -> Self {
         let nominal = Duration::from_secs_f64(1.0 / fps.unwrap_or(25.0));
         Self { from, ahead: None, line: Timeline::new(nominal) }
     }
 
     /// The next frame's time, waiting at most `timeout` for its stamp, and as long for the one after where that tells a
     /// wild stamp from a gap.
-    pub(super) fn next(&mut self, timeout: Duration) -> Duration {
+    pub(crate) fn next(&mut self, timeout: Duration) -> Duration {
         let stamp = self.ahead.take().unwrap_or_else(|| self.from.recv_timeout(timeout).ok().flatten());
         if stamp.is_some_and(|s| self.line.doubts(s)) {
             self.ahead = self.from.recv_timeout(timeout).ok();

@@ -9,7 +9,7 @@ const LAYERS: [&[&str]; 7] = [
     &["engine", "capture", "display", "sink"],
     &["session", "pipeline", "bench"],
     &["train"],
-    &["cli"],
+    &["cli", "fuzzing"],
 ];
 
 /// Imports that stay within a layer, where the lower of the two is plain.

@@ -85,7 +85,7 @@ impl Statement {
         &self.digests
     }
 
-    pub(super) fn read(payload: &[u8]) -> Result<Self> {
+    pub(crate) fn read(payload: &[u8]) -> Result<Self> {
         let wire: Wire =
             serde_json::from_slice(payload).map_err(|e| malformed(format!("its in-toto statement: {e}")))?;
         let Predicate { serialization: how, resources } = wire.predicate;
@@ -121,7 +121,7 @@ impl Statement {
         Ok(Self { name: subject.name.clone(), digests })
     }
 
-    pub(super) fn write(&self) -> Result<Vec<u8>> {
+    pub(crate) fn write(&self) -> Result<Vec<u8>> {
         let resource = |(name, digest): (&String, &String)| Resource {
             name: name.clone(),
             digest: digest.clone(),
