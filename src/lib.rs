@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod model;
 pub mod pipeline;
 pub mod preprocess;
+mod program;
 pub mod quant;
 pub mod render;
 pub mod session;

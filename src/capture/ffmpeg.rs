@@ -5,18 +5,16 @@
 //! YUV4MPEG2 into a pipe; its filter `showinfo` prints each frame's true time stamp, so that a variable frame rate is
 //! kept. Threads read both, so that every wait here has a time-out. How ffmpeg ended and what it said is always read.
 
-use super::program::{self, ending, unavailable};
 use super::showinfo::{Heard, Stamps, listen};
 use super::y4m::Y4m;
 use super::{FrameSource, Next, Options, SourceInfo, SourceStats, TIMEOUT, probe};
 use crate::error::{Error, Result};
 use crate::frame::Frame;
+use crate::program::{self, Ffmpeg, ending, file_url, unavailable};
 use crate::stop::{LOOK_EVERY, Stop};
-use std::ffi::OsString;
 use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command};
-use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -39,33 +37,6 @@ pub struct Video {
     over: bool,
 }
 
-/// The option that says how frames are timed; `version` is the first line of `ffmpeg -version`.
-fn timing_option(version: &str) -> &'static str {
-    let number = version.split_ascii_whitespace().nth(2).unwrap_or("").trim_start_matches('n');
-    let mut parts = number.split(['.', '-']).map_while(|p| p.parse::<u32>().ok());
-    // Builds from the repository are numbered otherwise and are new.
-    match (parts.next(), parts.next()) {
-        (Some(major), minor) if (major, minor.unwrap_or(0)) < (5, 1) => "-vsync",
-        _ => "-fps_mode",
-    }
-}
-
-/// [`timing_option`] of the installed program, asked once; `name` is what is to be read.
-fn installed_timing_option(name: &str, stop: &Stop) -> Result<&'static str> {
-    static OPTION: OnceLock<&str> = OnceLock::new();
-    if let Some(known) = OPTION.get() {
-        return Ok(known);
-    }
-    let answer = program::ask(Command::new("ffmpeg").arg("-version"), name, TIMEOUT, stop)?;
-    if let Some(how) = ending(answer.status) {
-        let said = answer.stderr.trim();
-        return Err(Error::dependency(format!("the program ffmpeg does not work: it {how}: {said}"))
-            .at(name)
-            .remedy("install it anew; `ffmpeg -version` must end well"));
-    }
-    Ok(OPTION.get_or_init(|| timing_option(&String::from_utf8_lossy(&answer.stdout))))
-}
-
 /// Name of a file that is there and not empty.
 pub(super) fn checked(path: &Path) -> Result<String> {
     let name = path.display().to_string();
@@ -74,13 +45,6 @@ pub(super) fn checked(path: &Path) -> Result<String> {
         return Err(Error::input("is empty").at(&name).remedy("expected a video file"));
     }
     Ok(name)
-}
-
-/// ffmpeg's name for a file, whatever characters the path begins with or holds.
-pub(super) fn file_url(path: &Path) -> OsString {
-    let mut url = OsString::from("file:");
-    url.push(path);
-    url
 }
 
 /// The program with `path` as its input, saying what [`super::showinfo`] understands.
@@ -108,7 +72,7 @@ impl Video {
     pub fn open(path: &Path, options: &Options) -> Result<Self> {
         let name = checked(path)?;
         let stop = options.stop.clone();
-        let timing = installed_timing_option(&name, &stop)?;
+        let timing = Ffmpeg::installed(&name, &stop)?.timing_option();
         let track = probe::track(path, &name, options.stream, &stop)?;
         let map = format!("0:{}", track.index);
         let mut command = program(path);
@@ -350,20 +314,6 @@ mod tests {
         assert_eq!(e.kind(), ErrorKind::Input);
         let text = e.to_string();
         assert!(text.contains("cut.mp4: no picture could be decoded: ") && text.contains("whole video file"), "{text}");
-    }
-
-    #[test]
-    fn the_timing_option_fits_the_version() {
-        for (version, want) in [
-            ("ffmpeg version 4.4.2-0ubuntu0.22.04.1 Copyright", "-vsync"),
-            ("ffmpeg version 5.0 Copyright", "-vsync"),
-            ("ffmpeg version 5.1.9-0+deb12u1 Copyright", "-fps_mode"),
-            ("ffmpeg version n7.1 Copyright", "-fps_mode"),
-            ("ffmpeg version N-112233-gabcdef Copyright", "-fps_mode"),
-            ("", "-fps_mode"),
-        ] {
-            assert_eq!(timing_option(version), want, "{version}");
-        }
     }
 
     #[test]

@@ -7,7 +7,6 @@ mod huffman;
 pub mod loopback;
 pub mod pictures;
 mod probe;
-mod program;
 pub mod recording;
 pub(crate) mod showinfo;
 pub mod sound;

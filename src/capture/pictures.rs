@@ -25,6 +25,8 @@ const HEAD_BYTES: u64 = 32;
 const FILE_BYTES: u64 = 256 << 20;
 /// Most bytes that a decoder may ask for: those of three a pixel in the largest frame.
 const DECODED_BYTES: u64 = 3 * MAX_AREA_PX as u64;
+/// A picture of more pixels is kept in grey, which is all that faces are read from, so that memory stays below 200 MB.
+const COLOUR_PX: usize = 32 << 20;
 /// From this many numbered pictures of one size on, a folder looks like a film.
 const FILM: usize = 8;
 
@@ -214,6 +216,9 @@ pub(super) fn decode_bytes(bytes: &[u8], frame: &mut Frame) -> std::result::Resu
         other => (PixelFormat::Rgb8, other.into_rgb8().into_raw()),
     };
     (frame.width, frame.height, frame.format, frame.range, frame.data) = (w, h, format, Range::Full, data);
+    if w * h > COLOUR_PX {
+        frame.drop_colour();
+    }
     Ok(())
 }
 

@@ -1,8 +1,8 @@
 //! Which picture stream of a file to read, and how it should look: asked of the program `ffprobe`.
 
-use super::program;
 use crate::error::{Error, Result};
 use crate::frame::{MAX_AREA_PX, MAX_SIDE_PX};
+use crate::program::{self, file_url};
 use crate::stop::Stop;
 use serde::Deserialize;
 use std::path::Path;
@@ -155,7 +155,7 @@ pub(super) fn track(path: &Path, name: &str, wanted: Option<usize>, stop: &Stop)
         "-of",
         "json",
     ]);
-    let answer = program::ask(command.arg(super::ffmpeg::file_url(path)), name, ANSWER, stop)?;
+    let answer = program::ask(command.arg(file_url(path)), name, ANSWER, stop)?;
     let said = answer.stderr.lines().map(str::trim).rfind(|l| !l.is_empty()).unwrap_or_default();
     if let Some(how) = program::ending(answer.status) {
         return Err(Error::input(format!("no picture could be decoded: {said} (ffprobe {how})"))

@@ -2,10 +2,10 @@
 
 use super::TIMEOUT;
 use super::ffmpeg::{checked, program};
-use super::program::{spawn, unavailable};
 use super::showinfo::listen;
 use super::wait::Timed;
 use crate::error::{Error, Result};
+use crate::program::{spawn, unavailable};
 use crate::stop::Stop;
 use std::io::Read;
 use std::path::Path;

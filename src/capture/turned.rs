@@ -71,15 +71,18 @@ impl Placing {
         if self.across { (height, width) } else { (width, height) }
     }
 
+    /// Where pixel `(x, y)` of the result stands in a source of this size.
+    fn source(self, x: usize, y: usize, width: usize, height: usize) -> (usize, usize) {
+        let (u, v) = if self.across { (y, x) } else { (x, y) };
+        (if self.far[0] { width - 1 - u } else { u }, if self.far[1] { height - 1 - v } else { v })
+    }
+
     /// Places one plane of `width` x `height` pixels of `N` bytes.
     fn plane<const N: usize>(self, from: &[u8], width: usize, height: usize, to: &mut [u8]) {
         let (out_width, _) = self.size(width, height);
         let from = from.as_chunks::<N>().0;
         for (i, pixel) in to.as_chunks_mut::<N>().0.iter_mut().enumerate() {
-            let (x, y) = (i % out_width, i / out_width);
-            let (u, v) = if self.across { (y, x) } else { (x, y) };
-            let u = if self.far[0] { width - 1 - u } else { u };
-            let v = if self.far[1] { height - 1 - v } else { v };
+            let (u, v) = self.source(i % out_width, i / out_width, width, height);
             *pixel = from[v * width + u];
         }
     }
@@ -132,18 +135,13 @@ impl Turned {
         let (luma, chroma) = to.data.split_at_mut(w * h);
         let (width, _) = self.placing.size(w, h);
         let (chroma_width, _) = self.placing.size(cw, ch);
-        let at = |x: usize, y: usize, [columns, rows]: [usize; 2]| {
-            let (u, v) = if self.placing.across { (y, x) } else { (x, y) };
-            let u = if self.placing.far[0] { columns - 1 - u } else { u };
-            (u, if self.placing.far[1] { rows - 1 - v } else { v })
-        };
         for (i, o) in luma.iter_mut().enumerate() {
-            let (u, v) = at(i % width, i / width, [w, h]);
+            let (u, v) = self.placing.source(i % width, i / width, w, h);
             *o = packed[v * cw + u / 2][2 * (u % 2)];
         }
         for (plane, part) in chroma.chunks_exact_mut(cw * ch).zip([1, 3]) {
             for (i, o) in plane.iter_mut().enumerate() {
-                let (u, v) = at(i % chroma_width, i / chroma_width, [cw, ch]);
+                let (u, v) = self.placing.source(i % chroma_width, i / chroma_width, cw, ch);
                 let row = |v: usize| u16::from(packed[v.min(h - 1) * cw + u][part]);
                 *o = (row(2 * v) + row(2 * v + 1)).div_ceil(2) as u8;
             }

@@ -2,6 +2,7 @@
 //!
 //! Frames travel as IVF, which is a header and twelve bytes a frame, so that each keeps its own time.
 
+use crate::program::{Ffmpeg, file_url};
 use crate::stop::{LOOK_EVERY, Stop};
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
@@ -9,7 +10,6 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -25,63 +25,28 @@ const LAST_WORDS: Duration = Duration::from_millis(300);
 /// Its exit status after a signal that it obeyed, the video being finished.
 const SIGNALLED: i32 = 255;
 
-/// What the installed program can do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Program {
-    version: (u32, u32),
-    x264: bool,
-}
-
-impl Program {
-    /// By the output of `ffmpeg -version`.
-    fn of(said: &str) -> Self {
-        let number = said.split_ascii_whitespace().nth(2).unwrap_or("").trim_start_matches('n');
-        let mut parts = number.split(['.', '-']).map_while(|p| p.parse::<u32>().ok());
-        // Builds from the repository are numbered otherwise and are new.
-        let version = parts.next().map_or((u32::MAX, 0), |major| (major, parts.next().unwrap_or(0)));
-        Self { version, x264: said.contains("--enable-libx264") }
+/// Options of the output, whose ending says what it is; `fps`: the source's rate.
+fn options(installed: Ffmpeg, ending: &str, fps: f64) -> Vec<String> {
+    // Encoders of 4:2:0 want even sides.
+    let mut all = vec!["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-pix_fmt", "yuv420p"];
+    let (rate, base, x264) = (fps.to_string(), format!("1:{TICKS}"), format!("fps={fps}"));
+    let last = format!("setts=duration=round({}/TB)", 1.0 / fps);
+    if ending == "avi" {
+        all.extend(["-r", &rate]);
+    } else {
+        all.push(installed.timing_option());
+        all.extend(["passthrough", "-enc_time_base", &base]);
     }
-
-    /// The installed program, asked once; `None` if there is none.
-    fn installed() -> Option<Self> {
-        static PROGRAM: OnceLock<Option<Program>> = OnceLock::new();
-        *PROGRAM.get_or_init(|| {
-            let mut ask = Command::new("ffmpeg");
-            let said = ask.arg("-version").process_group(0).stdin(Stdio::null()).stderr(Stdio::null()).output();
-            said.ok().map(|o| Self::of(&String::from_utf8_lossy(&o.stdout)))
-        })
+    let mp4 = ["mp4", "mov"].contains(&ending);
+    if mp4 && installed.version >= (4, 4) {
+        // Or the last frame would be shown for a tick.
+        all.extend(["-bsf:v", &last]);
     }
-
-    /// Options of the output, whose ending says what it is; `fps`: the source's rate.
-    fn options(self, ending: &str, fps: f64) -> Vec<String> {
-        // Encoders of 4:2:0 want even sides.
-        let mut all = vec!["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-pix_fmt", "yuv420p"];
-        let (rate, base, x264) = (fps.to_string(), format!("1:{TICKS}"), format!("fps={fps}"));
-        let last = format!("setts=duration=round({}/TB)", 1.0 / fps);
-        if ending == "avi" {
-            all.extend(["-r", &rate]);
-        } else {
-            all.push(if self.version < (5, 1) { "-vsync" } else { "-fps_mode" });
-            all.extend(["passthrough", "-enc_time_base", &base]);
-        }
-        let mp4 = ["mp4", "mov"].contains(&ending);
-        if mp4 && self.version >= (4, 4) {
-            // Or the last frame would be shown for a tick.
-            all.extend(["-bsf:v", &last]);
-        }
-        if self.x264 && (mp4 || ending == "mkv") {
-            // Without a queue of frames within the encoder, a video is finished at once when someone asks to stop.
-            all.extend(["-c:v", "libx264", "-preset", "veryfast", "-tune", "zerolatency", "-x264-params", &x264]);
-        }
-        all.into_iter().map(str::to_owned).collect()
+    if installed.x264 && (mp4 || ending == "mkv") {
+        // Without a queue of frames within the encoder, a video is finished at once when someone asks to stop.
+        all.extend(["-c:v", "libx264", "-preset", "veryfast", "-tune", "zerolatency", "-x264-params", &x264]);
     }
-}
-
-/// ffmpeg's name for a file whatever characters the path begins with or holds.
-fn file_url(path: &Path) -> std::ffi::OsString {
-    let mut url = std::ffi::OsString::from("file:");
-    url.push(path);
-    url
+    all.into_iter().map(str::to_owned).collect()
 }
 
 /// The head of a stream of RGB pictures, timed in [`TICKS`].
@@ -92,19 +57,13 @@ fn ivf_header(width: usize, height: usize) -> Vec<u8> {
     head
 }
 
-/// Whether the program is there.
-pub fn installed() -> bool {
-    Program::installed().is_some()
-}
-
 /// The program that makes the video `to` of RGB frames in IVF on its standard input.
-pub fn program(to: &Path, ending: &str, fps: f64) -> Command {
-    let installed = Program::installed().unwrap_or(Program::of(""));
+pub(super) fn program(installed: Ffmpeg, to: &Path, ending: &str, fps: f64) -> Command {
     let mut command = Command::new("ffmpeg");
     command
         .args(["-nostdin", "-v", "error", "-y", "-analyzeduration", "0", "-probesize", "32", "-fpsprobesize", "0"])
         .args(["-f", "ivf", "-c:v", "rawvideo", "-i", "-"])
-        .args(installed.options(ending, fps))
+        .args(options(installed, ending, fps))
         .arg(file_url(to));
     command
 }
@@ -284,17 +243,17 @@ mod tests {
 
     #[test]
     fn options_fit_the_installed_version_and_the_ending() {
-        let old = Program::of("ffmpeg version 4.3.9 Copyright\nconfiguration: --enable-gpl");
-        assert_eq!(old, Program { version: (4, 3), x264: false });
-        let text = old.options("mp4", 25.0).join(" ");
+        let old = Ffmpeg::of("ffmpeg version 4.3.9 Copyright\nconfiguration: --enable-gpl");
+        assert_eq!(old, Ffmpeg { version: (4, 3), x264: false });
+        let text = options(old, "mp4", 25.0).join(" ");
         assert!(text.contains("-vsync passthrough") && !text.contains("-bsf") && !text.contains("264"), "{text}");
-        let new = Program::of("ffmpeg version 5.1.9-0+deb12u1 Copyright\nconfiguration: --enable-libx264");
-        let text = new.options("mov", 12.5).join(" ");
+        let new = Ffmpeg::of("ffmpeg version 5.1.9-0+deb12u1 Copyright\nconfiguration: --enable-libx264");
+        let text = options(new, "mov", 12.5).join(" ");
         for want in ["-fps_mode passthrough", "setts=duration=round(0.08/TB)", "-c:v libx264", "fps=12.5"] {
             assert!(text.contains(want), "{want} is not in {text}");
         }
-        assert!(new.options("avi", 25.0).join(" ").ends_with("-r 25"));
-        assert_eq!(Program::of("ffmpeg version N-112233-gabcdef").version.0, u32::MAX);
+        assert!(options(new, "avi", 25.0).join(" ").ends_with("-r 25"));
+        assert_eq!(Ffmpeg::of("ffmpeg version N-112233-gabcdef").version.0, u32::MAX);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::encoder::{self, Encoder, TICKS, Trouble};
 use super::{Canvas, Composer, View};
 use crate::error::{Error, Result};
 use crate::frame::Frame;
+use crate::program::Ffmpeg;
 use crate::spec::Reading;
 use crate::stop::Stop;
 use image::imageops::{FilterType, overlay, resize};
@@ -22,6 +23,7 @@ pub struct Video {
     composer: Composer,
     encoder: Option<Encoder>,
     size: [usize; 2],
+    ffmpeg: Ffmpeg,
     /// Place of the last frame: a tick, or in AVI a number.
     last: Option<u64>,
 }
@@ -39,13 +41,14 @@ impl Video {
         if !(0.01..=1000.0).contains(&fps) {
             return Err(Error::usage(format!("{fps} frames a second, expected 0.01 to 1000")).at(path.display()));
         }
-        if !encoder::installed() {
-            return Err(unavailable());
-        }
+        let ffmpeg = Ffmpeg::installed(&path.display().to_string(), stop).map_err(|e| {
+            e.remedy("install ffmpeg (Debian: apt-get install ffmpeg), or annotate a folder of pictures")
+        })?;
         let place = Place::beside(path)?;
         Ok(Self {
             place,
             fps,
+            ffmpeg,
             stop: stop.clone(),
             composer: Composer::default(),
             encoder: None,
@@ -55,7 +58,7 @@ impl Video {
     }
 
     fn start(&self) -> Result<Encoder> {
-        let mut program = encoder::program(self.place.written(), &self.place.ending, self.fps);
+        let mut program = encoder::program(self.ffmpeg, self.place.written(), &self.place.ending, self.fps);
         Encoder::start(&mut program, self.size, &self.stop).map_err(|e| unavailable().caused_by(e))
     }
 

@@ -110,9 +110,8 @@ impl Frame {
                 out.data.copy_from_slice(&self.data[..self.width * self.height])
             }
             PixelFormat::Rgb8 => {
-                for (o, p) in out.data.iter_mut().zip(self.data.chunks_exact(3)) {
-                    let (r, g, b) = (u32::from(p[0]), u32::from(p[1]), u32::from(p[2]));
-                    *o = ((77 * r + 150 * g + 29 * b + 128) >> 8) as u8;
+                for (o, p) in out.data.iter_mut().zip(self.data.as_chunks().0) {
+                    *o = luma(*p);
                 }
             }
             PixelFormat::Yuyv => {
@@ -196,6 +195,20 @@ impl Frame {
         Ok(())
     }
 
+    /// Makes an RGB picture grey in the memory that it has, and gives the rest back; faces are read from the same luma.
+    pub fn drop_colour(&mut self) {
+        if self.format != PixelFormat::Rgb8 {
+            return;
+        }
+        let area = self.data.len() / 3;
+        for i in 0..area {
+            self.data[i] = luma([self.data[3 * i], self.data[3 * i + 1], self.data[3 * i + 2]]);
+        }
+        self.data.truncate(area);
+        self.data.shrink_to_fit();
+        self.format = PixelFormat::Gray8;
+    }
+
     /// Refuses empty and absurdly large sizes.
     ///
     /// # Errors
@@ -209,6 +222,11 @@ impl Frame {
         Err(Error::input(format!("a picture of {width}x{height} pixels cannot be read"))
             .remedy(format!("sides from 1 to {MAX_SIDE_PX} and at most {MAX_AREA_PX} pixels are accepted")))
     }
+}
+
+/// BT.601 in 8-bit fixed point.
+fn luma([r, g, b]: [u8; 3]) -> u8 {
+    ((77 * u32::from(r) + 150 * u32::from(g) + 29 * u32::from(b) + 128) >> 8) as u8
 }
 
 fn stretch(y: u8) -> u8 {
@@ -268,6 +286,16 @@ mod tests {
         let mut g = Gray::default();
         f.luma_into(&mut g).unwrap();
         assert_eq!(g.data, [1, 2, 3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn a_picture_without_its_colours_has_the_same_luma() {
+        let mut f = frame(5, 3, PixelFormat::Rgb8, (0..45).map(|i| i * 5).collect());
+        let (mut before, mut after) = (Gray::default(), Gray::default());
+        f.luma_into(&mut before).unwrap();
+        f.drop_colour();
+        f.luma_into(&mut after).unwrap();
+        assert_eq!((before, f.format, f.data.len()), (after, PixelFormat::Gray8, 15));
     }
 
     #[test]

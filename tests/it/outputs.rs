@@ -304,7 +304,9 @@ fn a_video_has_every_frame_at_the_source_s_rate() {
         let (a, b) = rate.split_once('/').unwrap();
         let rate = a.parse::<f64>().unwrap() / b.parse::<f64>().unwrap();
         assert_eq!(n, readings(&place.at("r.csv")), "{name}");
-        assert!((rate / fps.parse::<f64>().unwrap() - 1.0).abs() < 1e-3, "{name}: {rate}");
+        // Matroska counts whole milliseconds, so that a step of 16.67 comes out as 16 or 17.
+        let within = if name == "b.mkv" { 0.05 } else { 1e-3 };
+        assert!((rate / fps.parse::<f64>().unwrap() - 1.0).abs() < within, "{name}: {rate}");
     }
 }
 

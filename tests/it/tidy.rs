@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 const LAYERS: [&[&str]; 7] = [
     &["error", "spec", "stop"],
-    &["frame", "quant", "metrics"],
+    &["frame", "quant", "metrics", "program"],
     &["model", "preprocess", "face", "render"],
     &["engine", "capture", "display", "sink"],
     &["session", "pipeline", "bench"],
