@@ -48,7 +48,9 @@ impl Npz {
         let unreadable = |e| bad("cannot be read".into()).caused_by(e);
         let (header, _) = Header::read(&mut member).map_err(unreadable)?;
         let fits = header.descr.starts_with(kind) && !header.fortran && header.shape.len() == dims;
-        let bytes = header.data_bytes().filter(|n| fits && *n <= MAX_BYTES);
+        // A character has four bytes; the header counts characters.
+        let wide = if kind == "<U" { 4 } else { 1 };
+        let bytes = header.data_bytes().filter(|n| fits && n.saturating_mul(wide) <= MAX_BYTES);
         let (Some(total), Some(item)) = (bytes, header.item_bytes()) else {
             return Err(bad(format!(
                 "is an array {:?} of {}, expected {dims} dimensions of {kind}, row by row",
@@ -56,7 +58,6 @@ impl Npz {
             )));
         };
         header.ensure_held_by(self.bytes).map_err(|e| e.at(&place))?;
-        let wide = if kind == "<U" { 4 } else { 1 };
         let mut data = Vec::new();
         member.take(total * wide).read_to_end(&mut data).map_err(unreadable)?;
         if data.len() as u64 != total * wide {
