@@ -56,11 +56,18 @@ pub(super) fn program(path: &Path) -> Command {
 }
 
 /// Upright comes first by itself; then square pixels, one size, every value, and a line a frame.
+///
+/// A picture of another shape in mid-stream is fitted in; pictures of 4:2:0 can be padded to even sides alone, so that
+/// with an odd one it is stretched.
 fn filters((width, height): (usize, usize)) -> String {
+    let fit = if width % 2 == 0 && height % 2 == 0 {
+        format!("scale={width}:{height}:force_original_aspect_ratio=decrease:out_range=full,pad={width}:{height}:-1:-1")
+    } else {
+        format!("scale={width}:{height}:out_range=full")
+    };
     format!(
         "scale=w='if(gt(sar,1),round(iw*sar),iw)':h='if(gt(sar,0),if(lt(sar,1),round(ih/sar),ih),ih)',setsar=1,\
-         scale={width}:{height}:force_original_aspect_ratio=decrease:out_range=full,pad={width}:{height}:-1:-1,\
-         showinfo=checksum=0"
+         {fit},showinfo=checksum=0"
     )
 }
 
@@ -353,6 +360,18 @@ mod tests {
             let Some(path) = video(dir.path(), name, &["-vf", &format!("setsar={sar}"), "-c:v", "mpeg4"]) else {
                 return;
             };
+            let frames = frames(&path, &Options::default());
+            assert_eq!((frames.len(), frames[0].width, frames[0].height), (10, want.0, want.1), "{name}");
+        }
+    }
+
+    #[test]
+    fn odd_sides_are_read_whether_the_file_s_own_or_made_by_its_pixels() {
+        let dir = tempfile::tempdir().unwrap();
+        let odd = ["-vf", "crop=161:119:0:0:exact=1,format=yuv444p", "-c:v", "ffv1"];
+        let pixels = ["-vf", "setsar=128/117", "-c:v", "mpeg4"];
+        for (name, how, want) in [("odd.mkv", odd, (161, 119)), ("pixels.mp4", pixels, (177, 120))] {
+            let Some(path) = video(dir.path(), name, &how) else { return };
             let frames = frames(&path, &Options::default());
             assert_eq!((frames.len(), frames[0].width, frames[0].height), (10, want.0, want.1), "{name}");
         }
