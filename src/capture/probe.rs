@@ -1,7 +1,7 @@
 //! Which picture stream of a file to read, and how it should look: asked of the program `ffprobe`.
 
 use crate::error::{Error, Result};
-use crate::frame::{MAX_AREA_PX, MAX_SIDE_PX};
+use crate::frame::{Frame, MAX_AREA_PX};
 use crate::program::{self, file_url};
 use crate::stop::Stop;
 use serde::Deserialize;
@@ -133,12 +133,7 @@ fn choose(answer: &Answer, wanted: Option<usize>, name: &str) -> Result<Track> {
         log::warn!("{name}: reading video stream {which} of {}; `stream=N`, from 0, chooses another", films.len());
     }
     let track = film.track();
-    let (w, h) = track.size;
-    if !(1..=MAX_SIDE_PX).contains(&w) || !(1..=MAX_SIDE_PX).contains(&h) || w * h > MAX_AREA_PX {
-        return Err(Error::input(format!("its pictures of {w}x{h} pixels cannot be read"))
-            .at(name)
-            .remedy(format!("sides from 1 to {MAX_SIDE_PX} and at most {MAX_AREA_PX} pixels are accepted")));
-    }
+    Frame::check_size(track.size.0, track.size.1).map_err(|e| e.at(name))?;
     Ok(track)
 }
 
