@@ -183,12 +183,16 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_hangs_is_given_up_and_one_that_is_missing_named() {
+    fn a_program_that_hangs_is_given_up() {
         let e = shell("sleep 60", 50, &Stop::default()).err().unwrap();
         assert!(e.to_string().contains("gave no answer") && e.kind() == ErrorKind::Dependency, "{e}");
         let stop = Stop::default();
         stop.ask();
         assert_eq!(shell("sleep 60", 60_000, &stop).err().unwrap().kind(), ErrorKind::Interrupted);
+    }
+
+    #[test]
+    fn a_missing_program_is_named() {
         let e = ask(&mut Command::new("no-such-program"), "clip", LOOK, &Stop::default()).err().unwrap();
         assert!(e.to_string().contains("no-such-program cannot be started"), "{e}");
     }
