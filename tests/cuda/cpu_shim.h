@@ -277,6 +277,7 @@ static inline void mma_m16n8k32_u8s8(int (&d)[4], unsigned a0, unsigned a1, unsi
 }
 static inline unsigned char *shared_memory() { return (unsigned char *)cucpu::current->home->shared.data(); }
 static inline unsigned watch(const unsigned *word) { return *(const volatile unsigned *)word; }
+static inline void give_up() { cucpu::stop("the barrier over the grid was given up"); }
 static inline void spin() { cucpu::current->wait = cucpu::SPINNING; cucpu::swap_to_scheduler(); }
 static inline unsigned __funnelshift_r(unsigned low, unsigned high, unsigned shift) {
   return (unsigned)(((uint64_t)high << 32 | low) >> (shift & 31));

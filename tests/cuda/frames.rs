@@ -3,6 +3,7 @@
 use crate::shim::{Order, ShimDevice, ShimOptions};
 use crate::steps::{FORMS, engine, variants};
 use crate::students;
+use vaerr::engine::cuda::device::Device;
 use vaerr::engine::cuda::engine::{CudaEngine, Mode, Options};
 use vaerr::engine::{Engine, FaceStep, FramePath, reference::Reference};
 use vaerr::frame::Gray;
@@ -81,7 +82,7 @@ const SQUARES: [[f32; 3]; 10] = [
 ];
 
 /// A few frames of two faces as bits, or the fault.
-pub fn outcome(engine: &mut CudaEngine<ShimDevice>, student: &Student) -> Result<Vec<u32>, String> {
+pub fn outcome<D: Device>(engine: &mut CudaEngine<D>, student: &Student) -> Result<Vec<u32>, String> {
     let rule = rule(&student.spec);
     let mut faces = vec![face(&student.spec), face(&student.spec)];
     for i in 0..3 {
@@ -196,7 +197,7 @@ fn shipped() -> Student {
 }
 
 /// A face that drifts and grows over a picture that changes.
-fn film(engine: &mut CudaEngine<ShimDevice>, student: &Student, frames: usize) {
+pub fn film<D: Device>(engine: &mut CudaEngine<D>, student: &Student, frames: usize) {
     let mut oracle = Reference::open(student).unwrap();
     let (mut faces, mut want) = (vec![face(&student.spec)], vec![face(&student.spec)]);
     for i in 0..frames {

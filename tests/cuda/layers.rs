@@ -4,6 +4,7 @@ use crate::shim::{Order, ShimDevice, ShimOptions};
 use crate::steps::{FORMS, engine, ring, variants};
 use crate::students;
 use vaerr::engine::Engine;
+use vaerr::engine::cuda::device::Device;
 use vaerr::engine::cuda::engine::{CudaEngine, Mode, Options};
 use vaerr::engine::reference::{Reference, Trace};
 use vaerr::model::{Student, Trunk};
@@ -45,7 +46,7 @@ fn adversarial(spec: &StudentSpec, seed: u64) -> Student {
 }
 
 /// Compares every layer of two steps, then results and state; returns how many layer outputs there were.
-fn compare(student: &Student, mut engine: CudaEngine<ShimDevice>, what: &str) -> usize {
+pub fn compare<D: Device>(student: &Student, engine: &mut CudaEngine<D>, what: &str) -> usize {
     let Trunk::Int8(convs) = &student.trunk else { unreachable!() };
     let mut oracle = Reference::open(student).unwrap();
     let mut rng = Rng::new(11, 0);
@@ -72,10 +73,9 @@ fn compare(student: &Student, mut engine: CudaEngine<ShimDevice>, what: &str) ->
     seen
 }
 
-#[test]
-fn layers_agree_at_every_tile_edge() {
-    let mut seen = 0;
-    // Channels about the tile of 8 and the chunk of 32, pixels about the tile of 16, kernels about the piece of 8.
+/// Channels about the tile of 8 and the chunk of 32, pixels about the tile of 16, kernels about the piece of 8; each with random and with
+/// adversarial weights.
+pub fn at_tile_edges() -> Vec<Student> {
     let shapes = [
         spec(1, 16, &[(1, 1, 1), (1, 1, 1)], 1),
         spec(2, 17, &[(7, 7, 4), (8, 3, 1), (9, 3, 2)], 4),
@@ -84,23 +84,27 @@ fn layers_agree_at_every_tile_edge() {
         spec(5, 23, &[(63, 3, 3), (64, 7, 2), (40, 15, 4)], 31),
         spec(4, 31, &[(5, 5, 1), (41, 9, 4)], 33),
     ];
-    for (i, shape) in shapes.iter().enumerate() {
-        for student in [students::int8(shape, i as u64), adversarial(shape, i as u64)] {
-            for (form, order, options) in variants() {
-                let what = format!("shape {i} {form:?} {order:?} {options:?}");
-                seen += compare(&student, engine(&student, form, order, options), &what);
-            }
+    let both = |(i, s): (usize, &StudentSpec)| [students::int8(s, i as u64), adversarial(s, i as u64)];
+    shapes.iter().enumerate().flat_map(both).collect()
+}
+
+#[test]
+fn layers_agree_at_every_tile_edge() {
+    let mut seen = 0;
+    for (i, student) in at_tile_edges().iter().enumerate() {
+        for (form, order, options) in variants() {
+            let what = format!("student {i} {form:?} {order:?} {options:?}");
+            seen += compare(student, &mut engine(student, form, order, options), &what);
         }
     }
     assert!(seen > 500_000, "{seen}");
 }
 
-#[test]
-fn a_million_random_layer_outputs_agree() {
+/// Students of random shapes, every third with adversarial weights.
+pub fn of_random_shapes(n: u64) -> Vec<Student> {
     let mut rng = Rng::new(21, 0);
     let mut pick = |from: &[usize]| from[rng.below(from.len())];
-    let mut seen = 0;
-    for i in 0..24 {
+    let mut student = |i| {
         let n = pick(&[1, 2, 3]);
         let convs: Vec<_> = (0..n)
             .map(|k| {
@@ -113,15 +117,20 @@ fn a_million_random_layer_outputs_agree() {
             })
             .collect();
         let spec = spec(pick(&[1, 2, 5]), 16 + pick(&[0, 1, 4, 13, 31]), &convs, pick(&[1, 8, 13, 64]));
-        let student = if i % 3 == 0 { adversarial(&spec, i) } else { students::int8(&spec, i) };
+        if i % 3 == 0 { adversarial(&spec, i) } else { students::int8(&spec, i) }
+    };
+    (0..n).map(&mut student).collect()
+}
+
+#[test]
+fn a_million_random_layer_outputs_agree() {
+    let mut seen = 0;
+    for (i, student) in of_random_shapes(24).iter().enumerate() {
         for form in FORMS {
-            let mode = [Mode::Layers, Mode::Persistent][i as usize % 2];
+            let mode = [Mode::Layers, Mode::Persistent][i % 2];
             let options = Options { mode, slots: 1, ..Options::default() };
-            seen += compare(
-                &student,
-                engine(&student, form, Order::ALL[i as usize % 4], options),
-                &format!("{spec:?} {form:?} {mode:?}"),
-            );
+            let what = format!("{:?} {form:?} {mode:?}", student.spec);
+            seen += compare(student, &mut engine(student, form, Order::ALL[i % 4], options), &what);
         }
     }
     println!("{seen} layer outputs");

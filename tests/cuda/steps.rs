@@ -2,6 +2,7 @@
 
 use crate::shim::{Order, ShimDevice, ShimOptions};
 use crate::students;
+use vaerr::engine::cuda::device::Device;
 use vaerr::engine::cuda::engine::{CudaEngine, Mode, Options};
 use vaerr::engine::cuda::plan::Form;
 use vaerr::engine::cuda::wire;
@@ -92,26 +93,28 @@ fn every_variant_agrees_with_the_reference_to_the_bit() {
     }
 }
 
+/// Steps `n` streams together, each of which must be as it is alone.
+pub fn batch<D: Device>(student: &Student, engine: &mut CudaEngine<D>, n: usize, what: &str) {
+    let want: Vec<Expected> = (0..n).map(|k| expected(student, 4, 30 + k as u64)).collect();
+    let mut states = vec![(vec![0.0; student.spec.hidden], [0.0; HEADS]); n];
+    for step in 0..4 {
+        let mut streams: Vec<Stream<'_>> = (want.iter().zip(&mut states))
+            .map(|(w, (hidden, logits))| Stream { ring: &w.rings[step], hidden, logits })
+            .collect();
+        engine.step_batch(&mut streams).unwrap();
+        for (k, w) in want.iter().enumerate() {
+            assert!(states[k] == w.outputs[step], "{what} stream {k} of {n}, step {step}");
+        }
+    }
+}
+
 #[test]
 fn a_batch_is_the_same_as_its_streams_alone() {
     let student = students::int8(&students::odd_spec(3, 17, 2), 2);
     for (form, order, options) in variants() {
         for n in [1, 2, 3, 5, 17] {
-            let want: Vec<Expected> = (0..n).map(|k| expected(&student, 4, 30 + k as u64)).collect();
-            let mut engine = engine(&student, form, order, options);
-            let mut states = vec![(vec![0.0; student.spec.hidden], [0.0; HEADS]); n];
-            for step in 0..4 {
-                let mut streams: Vec<Stream<'_>> = (want.iter().zip(&mut states))
-                    .map(|(w, (hidden, logits))| Stream { ring: &w.rings[step], hidden, logits })
-                    .collect();
-                engine.step_batch(&mut streams).unwrap();
-                for (k, w) in want.iter().enumerate() {
-                    assert!(
-                        states[k] == w.outputs[step],
-                        "{form:?} {order:?} {options:?} stream {k} of {n}, step {step}"
-                    );
-                }
-            }
+            let what = format!("{form:?} {order:?} {options:?}");
+            batch(&student, &mut engine(&student, form, order, options), n, &what);
         }
     }
 }

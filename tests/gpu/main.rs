@@ -11,4 +11,5 @@ mod driver;
 mod nvrtc;
 mod real;
 mod sass;
+mod tools;
 mod under;

@@ -1,9 +1,9 @@
 //! Every kernel through our own loader of NVRTC, for every GPU generation; what came out is assembled again and disassembled.
 //!
-//! `.ci/nvrtc` fetches the tools and prints their folder for `VAERR_NVRTC_TOOLS`; without it these tests say so and pass, unless
-//! `VAERR_REQUIRE_NVRTC` is set.
+//! `tools` says where the compilers are.
 
-use crate::sass::{self, Kernels, count};
+use crate::sass::{self, Kernels, Ordering, count};
+use crate::tools::tools;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -30,15 +30,6 @@ struct Built {
     ptxas: PathBuf,
     ptx: String,
     kernels: Kernels,
-}
-
-fn tools() -> Option<PathBuf> {
-    let named = std::env::var_os("VAERR_NVRTC_TOOLS").map(PathBuf::from);
-    assert!(named.is_some() || std::env::var_os("VAERR_REQUIRE_NVRTC").is_none(), "set VAERR_NVRTC_TOOLS=$(.ci/nvrtc)");
-    if named.is_none() {
-        println!("skipped: VAERR_NVRTC_TOOLS is not set; .ci/nvrtc fetches the tools and prints their folder");
-    }
-    named
 }
 
 fn nvrtc(tools: &Path, folder: &str, library: &str) -> Nvrtc {
@@ -121,6 +112,24 @@ fn nvrtc_convolutions_multiply_in_int8_and_never_fuse_a_float() {
                     .all(|w| words.iter().any(|o| o.starts_with(w) || o.starts_with("I2FP")));
                 assert!(requantizes, "{kernel} on sm_{} does not requantize as the specification says", b.sm);
             }
+        }
+    }
+}
+
+#[test]
+fn nvrtc_keeps_the_order_of_the_barrier_over_the_grid() {
+    for b in built() {
+        for (kernel, code) in b.kernels.iter().filter(|(name, _)| name.starts_with("step_")) {
+            let atomics = code.before_atomics();
+            // The epoch is read, the read is done, the block arrives; or the last block opens the barrier, after a fence of its own.
+            let arrivals = atomics.iter().filter(|a| a.ends_with(&[Ordering::StrongLoad, Ordering::Fence])).count();
+            let opened = atomics.iter().filter(|a| a.ends_with(&[Ordering::Fence])).count() - arrivals;
+            println!(
+                "sm_{} {kernel}: {arrivals} arrivals after a read and a fence, {opened} openings after a fence",
+                b.sm
+            );
+            assert!(arrivals > 0 && arrivals == opened, "sm_{} {kernel}: {atomics:?}", b.sm);
+            assert_eq!(atomics.len(), arrivals + opened, "sm_{} {kernel}: {atomics:?}", b.sm);
         }
     }
 }

@@ -32,8 +32,12 @@ __device__ __forceinline__ unsigned char *shared_memory() {
   return (unsigned char *)vaerr_shared;
 }
 
-// A word that another block may be writing.
+// A word that another block may be writing: a relaxed access in the PTX memory model, ordered against other words by
+// fences alone.
 __device__ __forceinline__ unsigned watch(const unsigned *word) { return *(const volatile unsigned *)word; }
 
 // Between two looks at a watched word: nothing, for the wait is short and the watchers few.
 __device__ __forceinline__ void spin() {}
+
+// Ends the launch with an error of the device.
+__device__ __forceinline__ void give_up() { __trap(); }

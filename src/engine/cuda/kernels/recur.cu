@@ -81,9 +81,10 @@ __device__ __forceinline__ void read_out_tiles(const unsigned char *model, unsig
     int stream = tile / tiles, first = (tile - stream * tiles) * GROUPS;
     const float *next = (const float *)(arena + m.next + stream * m.state_bytes);
     float *result = (float *)(io + stream * m.result_bytes);
-    int output = min(first + (int)(threadIdx.x >> 3), m.outputs - 1);
+    // Groups beyond the last output repeat it, for the shuffles, and store nothing: two stores to one word would be a race.
+    int group = first + (int)(threadIdx.x >> 3), output = min(group, m.outputs - 1);
     float sum = dot_by_eight((const float *)(model + m.head_w) + (u64)output * m.hidden, next, m.hidden);
-    if ((threadIdx.x & 7) == 0) result[output] = __fadd_rn(sum, ((const float *)(model + m.head_b))[output]);
+    if ((threadIdx.x & 7) == 0 && group == output) result[output] = __fadd_rn(sum, ((const float *)(model + m.head_b))[output]);
     if (first > 0) continue;
     float *state = (float *)(arena + m.states + stream_of(model, io, stream).slot * m.state_bytes);
     for (int i = threadIdx.x; i < m.hidden; i += THREADS) state[i] = result[m.outputs + i] = next[i];

@@ -3,21 +3,42 @@
 // Block: 256 threads. Shared: see each stage; the whole step needs the most that any stage does.
 // step_*: cooperative, all blocks resident; stages are separated by a barrier over the grid.
 
+// How often a block looks whether all others have arrived before it ends the launch: a look is a round trip to the second
+// cache, 0.2 to 1 us, so some seconds. A step takes less than a millisecond.
+#ifndef VAERR_MOST_LOOKS
+#define VAERR_MOST_LOOKS (1u << 22)
+#endif
+
 // All blocks wait for each other, and see what the others wrote before. Two words 128 bytes apart at the start of the
-// arena: arrivals, which return to 0, and an epoch, which goes up by one each time. The epoch is read before arriving,
-// and cannot go up until all have arrived.
+// arena: arrivals, which return to 0, and an epoch, which goes up by one each time.
+//
+// Why it holds, by the rules of the PTX ISA, "Memory Consistency Model" (every strong access here has the scope of the GPU
+// or wider, so each pair is morally strong; a fence is `membar.gl`, which is `fence.sc.gpu` from sm_70 on):
+//   1. What the block wrote comes before thread 0's fence: bar.sync synchronises its threads, and causality order is transitive.
+//   2. Fence, then arrival: a release pattern on `arrivals`. Arrival of the last block, then its fence: an acquire pattern. The
+//      arrivals between them are read-modify-writes, which carry observation order on, so every block's pattern meets the last's.
+//   3. Fence, then the epoch's increment: a release pattern on `epoch`. The look that sees it, then the last fence: an acquire
+//      pattern. With 2 and 1, what any block wrote comes before what any block does next. The last block has its own fence of 2.
+//   4. The epoch is read before it can go up, for the read is followed by a fence and then by the arrival that the last block
+//      has observed: had the read seen the new epoch, read and fence would be an acquire pattern, the increment would come before
+//      the arrival, and the arrival, by 2, before the increment. Without that fence nothing orders the two words, the read may be
+//      done after the increment, and the block waits for ever.
+//   5. `arrivals` is 0 before anyone arrives again: the store comes before the fence of 3.
 __device__ __forceinline__ void grid_barrier(unsigned char *arena) {
   unsigned *arrivals = (unsigned *)arena, *epoch = (unsigned *)(arena + 128);
   __syncthreads();
   if (threadIdx.x == 0) {
-    __threadfence();
     unsigned before = watch(epoch);
+    __threadfence();
     if (atomicAdd(arrivals, 1u) == gridDim.x - 1) {
       *(volatile unsigned *)arrivals = 0;
       __threadfence();
       atomicAdd(epoch, 1u);
     } else {
-      while (watch(epoch) == before) spin();
+      for (unsigned looks = 0; watch(epoch) == before; looks++) {
+        if (looks >= VAERR_MOST_LOOKS) give_up();
+        spin();
+      }
     }
     __threadfence();
   }
