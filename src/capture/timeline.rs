@@ -42,6 +42,12 @@ impl Timeline {
         Self { origin: Some(0), ..Self::new(nominal) }
     }
 
+    /// The same, once a frame without a stamp was placed at `last`.
+    pub fn after(self, last: Duration) -> Self {
+        let last = i128::try_from(last.as_nanos()).unwrap_or(FARTHEST_NS).min(FARTHEST_NS);
+        Self { last: Some(last), ..self }
+    }
+
     /// Whether `stamp` lies so far ahead that only the stamp after it tells whether it is wild.
     pub fn doubts(&self, stamp: i128) -> bool {
         let ahead = |b: i128| stamp.saturating_sub(b) > PLAUSIBLE_NS.max(self.step.saturating_mul(PLAUSIBLE_STEPS));
