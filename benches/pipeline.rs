@@ -1,15 +1,21 @@
 //! Microseconds a frame at 640x480 on one thread: detect, crop, student, whole pipeline.
 
+#[path = "../tests/it/detectors.rs"]
+mod detectors;
+
 use divan::Bencher;
 use vaerr::capture::{FrameSource, Next, synthetic::Synthetic};
-use vaerr::engine::simd::{Isa, Simd};
+use vaerr::engine::maps::{MapEngine, Maps};
+use vaerr::engine::simd::{Isa, MapSimd, Simd};
 use vaerr::engine::{Choice, Engine, open};
 use vaerr::face::{Detector, SeetaDetector};
 use vaerr::frame::{Frame, Gray};
 use vaerr::model::{Bundle, Precision};
 use vaerr::pipeline::Pipeline;
 use vaerr::preprocess::Cropper;
+use vaerr::render::Rng;
 use vaerr::render::film::{Film, Occlusion, Portrait, Subject};
+use vaerr::spec::detector::DetectorSpec;
 use vaerr::spec::{CropRule, HEADS};
 
 fn main() {
@@ -59,6 +65,16 @@ fn student_step(bencher: Bencher, isa: &str) {
     let mut engine = Simd::open_with(&student, isa).unwrap();
     let (ring, mut hidden, mut logits) = (vec![90; 5 * 6400], vec![0.0; 128], [0.0; HEADS]);
     bencher.bench_local(|| engine.step(&ring, &mut hidden, &mut logits).unwrap());
+}
+
+/// The maps of a picture of 320x240 on each instruction set of this machine.
+#[divan::bench(args = Isa::available().map(Isa::name))]
+fn detector_maps(bencher: Bencher, isa: &str) {
+    let isa = Isa::available().find(|i| i.name() == isa).unwrap();
+    let model = detectors::random(&DetectorSpec::small(), 128, 1);
+    let mut engine = MapSimd::open_with(&model, isa).unwrap();
+    let (picture, mut maps) = (detectors::picture(320, 240, &mut Rng::new(1, 0)), Maps::default());
+    bencher.bench_local(|| engine.run(&picture, &mut maps).unwrap());
 }
 
 #[divan::bench]

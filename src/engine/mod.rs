@@ -1,7 +1,9 @@
-//! Layer 3: inference engines behind one trait. An engine runs the whole student or refuses it.
+//! Layer 3: inference engines, those of students behind [`Engine`] and those of networks that read
+//! maps off pictures behind [`maps::MapEngine`]. An engine runs the whole network or refuses it.
 
 #[cfg(feature = "cuda")]
 pub mod cuda;
+pub mod maps;
 pub mod reference;
 pub mod simd;
 #[cfg(feature = "tflite")]

@@ -1,4 +1,5 @@
-//! The part of ONNX's protobuf schema that students use (field numbers of the public onnx.proto).
+//! The part of ONNX's protobuf schema that our networks use (field numbers of the public
+//! onnx.proto).
 
 use crate::error::{Error, Result};
 use prost::Message;
@@ -13,13 +14,13 @@ const TEXT_BYTES: usize = 64;
 /// Parses a file, whose fields are counted before: an empty message takes two bytes of a file and a hundred of memory.
 ///
 /// # Errors
-/// Not protobuf, another schema, or more fields than a student has.
+/// Not protobuf, another schema, or more fields than any of our networks has.
 pub fn parse(bytes: &[u8]) -> Result<Model> {
     let wrong = || Error::model("is not an ONNX model");
     let mut fields = 0;
     Holds::Model.count(bytes, &mut fields).ok_or_else(|| wrong().caused_by("its protobuf is malformed or cut off"))?;
     if fields > MOST_FIELDS {
-        return Err(Error::model(format!("has more than {MOST_FIELDS} fields, which no student has")));
+        return Err(Error::model(format!("has more than {MOST_FIELDS} fields, which no network of ours has")));
     }
     Model::decode(bytes).map_err(|e| wrong().caused_by(e))
 }
@@ -211,6 +212,9 @@ pub struct Shape {
 pub struct Dim {
     #[prost(int64, tag = "1")]
     pub dim_value: i64,
+    /// Names a length that a file leaves open; `dim_value` is then 0.
+    #[prost(string, tag = "2")]
+    pub dim_param: String,
 }
 
 /// ONNX element types.

@@ -1,6 +1,8 @@
 //! The student in memory: folded weights in either arithmetic, independent of any file or engine.
 
-use crate::error::{Error, Result};
+use super::conv::{ensure_finite, ensure_len};
+use super::{Conv, ConvI8};
+use crate::error::Result;
 use crate::spec::StudentSpec;
 
 /// Which arithmetic a student's convolutions use. GRU and heads are f32 in both.
@@ -19,52 +21,6 @@ impl Precision {
             Precision::Fp32 => "fp32",
             Precision::Int8 => "int8",
         }
-    }
-}
-
-/// A convolution in f32; weights OIHW. ReLU follows.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Conv {
-    pub weight: Vec<f32>,
-    pub bias: Vec<f32>,
-}
-
-/// A convolution in int8; weights OIHW in [-127, 127]. The ReLU is the lower clamp at 0.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ConvI8 {
-    pub weight: Vec<i8>,
-    /// In units of `input_scale * weight_scale[o]`, without any zero-point term.
-    pub bias: Vec<i32>,
-    /// Real value of one unit of the input.
-    pub input_scale: f32,
-    /// Real value of one unit of each output channel's weights.
-    pub weight_scale: Vec<f32>,
-    /// Real value of one unit of the output; its zero point is 0.
-    pub output_scale: f32,
-    /// Requantising factor of each channel, `f32(f32(input_scale * weight_scale) / output_scale)`, as stored in the file.
-    pub requant: Vec<f32>,
-}
-
-impl ConvI8 {
-    /// Refuses weights and biases with which an accumulator could leave i32 on some input. No partial sum, in whatever order, then
-    /// leaves it either.
-    fn ensure_exact(&self, zero_point: i64) -> Result<()> {
-        let fan = self.weight.len() / self.bias.len();
-        for (o, (row, &bias)) in self.weight.chunks_exact(fan).zip(&self.bias).enumerate() {
-            let sum = |sign: i64| row.iter().map(|&w| (sign * i64::from(w)).max(0)).sum::<i64>();
-            let (up, down) = (sum(1), sum(-1));
-            let (least, most) =
-                (down * (zero_point - 255) - up * zero_point, up * (255 - zero_point) + down * zero_point);
-            let (bias, range) = (i64::from(bias), i64::from(i32::MIN)..=i64::from(i32::MAX));
-            if !range.contains(&(bias + least)) || !range.contains(&(bias + most)) {
-                return Err(Error::model(format!(
-                    "accumulator {o} can reach {} to {}, more than 32 bits hold",
-                    bias + least,
-                    bias + most
-                )));
-            }
-        }
-        Ok(())
     }
 }
 
@@ -122,54 +78,24 @@ impl Student {
     /// Names the tensor and what was expected.
     pub fn validate(&self) -> Result<()> {
         self.spec.validate()?;
-        let len = |name: String, have: usize, want: usize| {
-            if have == want { Ok(()) } else { Err(Error::model(format!("{name} has {have} values, expected {want}"))) }
-        };
-        let finite = |name: String, v: &[f32]| match v.iter().position(|x| !x.is_finite()) {
-            None => Ok(()),
-            Some(i) => Err(Error::model(format!("{name}[{i}] is {}, expected a finite number", v[i]))),
-        };
         let layers = match &self.trunk {
             Trunk::Fp32(c) => c.len(),
             Trunk::Int8(c) => c.len(),
         };
-        len("trunk".into(), layers, self.spec.convs.len())?;
-        let mut scale = self.spec.input_scale;
+        ensure_len("trunk", layers, self.spec.convs.len())?;
+        let (mut scale, mut zero) = (self.spec.input_scale, self.spec.input_zero_point);
         for (i, (c, (in_ch, _, _))) in self.spec.convs.iter().zip(self.spec.shapes()).enumerate() {
-            let weights = c.out * in_ch * c.kernel * c.kernel;
+            let fan = in_ch * c.kernel * c.kernel;
             match &self.trunk {
                 Trunk::Fp32(convs) => {
-                    len(format!("conv{i}.weight"), convs[i].weight.len(), weights)?;
-                    len(format!("conv{i}.bias"), convs[i].bias.len(), c.out)?;
-                    finite(format!("conv{i}.weight"), &convs[i].weight)?;
-                    finite(format!("conv{i}.bias"), &convs[i].bias)?;
+                    ensure_len(&format!("conv{i}.weight"), convs[i].weight.len(), c.out * fan)?;
+                    ensure_len(&format!("conv{i}.bias"), convs[i].bias.len(), c.out)?;
+                    ensure_finite(&format!("conv{i}.weight"), &convs[i].weight)?;
+                    ensure_finite(&format!("conv{i}.bias"), &convs[i].bias)?;
                 }
                 Trunk::Int8(convs) => {
-                    let q = &convs[i];
-                    len(format!("conv{i}.weight"), q.weight.len(), weights)?;
-                    len(format!("conv{i}.bias"), q.bias.len(), c.out)?;
-                    len(format!("conv{i}.weight_scale"), q.weight_scale.len(), c.out)?;
-                    len(format!("conv{i}.requant"), q.requant.len(), c.out)?;
-                    if let Some(j) = q.weight.iter().position(|&w| w == -128) {
-                        return Err(Error::model(format!("conv{i}.weight[{j}] is -128, expected -127 to 127")));
-                    }
-                    if q.input_scale != scale {
-                        return Err(Error::model(format!(
-                            "conv{i}.input_scale is {}, expected {scale}",
-                            q.input_scale
-                        )));
-                    }
-                    let zero = if i == 0 { i64::from(self.spec.input_zero_point) } else { 0 };
-                    q.ensure_exact(zero).map_err(|e| e.at(format!("conv{i}")))?;
-                    finite(format!("conv{i}.requant"), &q.requant)?;
-                    for (o, (&w, &s)) in q.weight_scale.iter().zip(&q.requant).enumerate() {
-                        if s != (q.input_scale * w) / q.output_scale || s <= 0.0 {
-                            return Err(Error::model(format!(
-                                "conv{i}.requant[{o}] is {s}, which its scales do not give"
-                            )));
-                        }
-                    }
-                    scale = q.output_scale;
+                    convs[i].validate(&format!("conv{i}"), [c.out, fan], scale, zero)?;
+                    (scale, zero) = (convs[i].output_scale, 0);
                 }
             }
         }
@@ -182,8 +108,8 @@ impl Student {
             ("head.weight", &self.head.weight, self.spec.outputs * h),
             ("head.bias", &self.head.bias, self.spec.outputs),
         ] {
-            len(name.into(), v.len(), want)?;
-            finite(name.into(), v)?;
+            ensure_len(name, v.len(), want)?;
+            ensure_finite(name, v)?;
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 pub mod certificate;
 mod crop;
+pub mod detector;
 mod manifest;
 mod output;
 mod reading;

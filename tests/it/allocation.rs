@@ -1,16 +1,20 @@
 //! Once warm, reading a face allocates nothing.
 
 use crate::counting::allocations;
-use crate::students;
+use crate::{detectors, students};
 use std::time::Duration;
 use vaerr::Result;
-use vaerr::engine::simd::{Isa, Simd};
-use vaerr::engine::{Engine, FaceStep, FramePath, reference::Reference};
+use vaerr::engine::maps::{MapEngine, Maps};
+use vaerr::engine::reference::{MapReference, Reference};
+use vaerr::engine::simd::{Isa, MapSimd, Simd};
+use vaerr::engine::{Engine, FaceStep, FramePath};
 use vaerr::face::TrackedFace;
 use vaerr::frame::Gray;
 use vaerr::model::{Precision, Student};
 use vaerr::preprocess::Cropper;
+use vaerr::render::Rng;
 use vaerr::session::{Failover, Session};
+use vaerr::spec::detector::DetectorSpec;
 use vaerr::spec::{CropRule, HEADS, StudentSpec};
 
 #[test]
@@ -115,6 +119,23 @@ fn a_session_on_the_simd_engine_allocates_nothing_on_any_instruction_set() {
             let mut engine = Simd::open_with(&student, isa).unwrap();
             assert_eq!(allocations_of_a_session(&student, &mut engine), 0, "{}", isa.name());
         }
+    }
+}
+
+#[test]
+fn maps_of_pictures_of_one_size_allocate_nothing() {
+    let model = detectors::random(&DetectorSpec::small(), 128, 1);
+    let mut rng = Rng::new(1, 0);
+    let [wide, high, other] = [(90, 61), (61, 90), (90, 61)].map(|(w, h)| detectors::picture(w, h, &mut rng));
+    let mut engines: Vec<Box<dyn MapEngine>> = vec![Box::new(MapReference::open(&model).unwrap())];
+    engines
+        .extend(Isa::available().map(|isa| Box::new(MapSimd::open_with(&model, isa).unwrap()) as Box<dyn MapEngine>));
+    for engine in &mut engines {
+        let mut maps = Maps::default();
+        [&high, &wide].into_iter().for_each(|p| engine.run(p, &mut maps).unwrap());
+        let before = allocations();
+        [&other, &wide].into_iter().for_each(|p| engine.run(p, &mut maps).unwrap());
+        assert_eq!(allocations() - before, 0, "{}", engine.name());
     }
 }
 

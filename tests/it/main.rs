@@ -5,6 +5,7 @@ mod bundle;
 mod capture;
 mod cli;
 mod counting;
+mod detectors;
 mod display;
 mod failover;
 mod formats;

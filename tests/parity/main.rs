@@ -1,10 +1,13 @@
 //! Every engine against the reference over one list of cases.
 
+#[path = "../it/detectors.rs"]
+mod detectors;
 #[path = "../it/grids.rs"]
 mod grids;
 #[path = "../it/students.rs"]
 mod students;
 
+mod maps;
 mod simd;
 
 use vaerr::engine::{ENGINES, Engine, EngineEntry, reference::Reference};

@@ -81,7 +81,8 @@ fn adversarial(rng: &mut Rng) -> Student {
     student
 }
 
-fn harden(rng: &mut Rng, layer: &mut ConvI8, fan: usize) {
+/// Puts a layer's weights, biases and scales at the edges; see [`adversarial`].
+pub fn harden(rng: &mut Rng, layer: &mut ConvI8, fan: usize) {
     let signs = rng.below(3);
     let extreme = rng.below(2) == 0;
     for w in layer.weight.iter_mut().filter(|_| extreme) {

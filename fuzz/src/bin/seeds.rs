@@ -7,8 +7,14 @@ use vaerr::capture::recording::Recording;
 use vaerr::capture::synthetic::Synthetic;
 use vaerr::capture::{FrameSource, contract};
 use vaerr::frame::{Frame, Gray};
-use vaerr::model::{Format, packed};
+use vaerr::model::{Format, onnx, packed};
+use vaerr::spec::ConvSpec;
+use vaerr::spec::detector::DetectorSpec;
 use vaerr_fuzz::students;
+
+#[path = "../../../tests/it/detectors.rs"]
+#[allow(dead_code)]
+mod detectors;
 
 #[cfg(feature = "train")]
 #[path = "../trainer_seeds.rs"]
@@ -59,6 +65,9 @@ fn models(corpus: &Corpus) {
             }
         }
     }
+    let convs = [(2, 1, 2), (1, 3, 1)].map(|(out, kernel, stride)| ConvSpec { out, kernel, stride });
+    let spec = DetectorSpec { convs: convs.into(), taps: vec![0, 1] };
+    corpus.put("onnx", "detector", onnx::write_detector(&detectors::random(&spec, 128, 1)));
 }
 
 fn contracts(corpus: &Corpus) {

@@ -67,35 +67,36 @@ impl std::ops::DerefMut for Aligned {
     }
 }
 
-/// Planes of square pictures within a halo that holds the zero point, `planes` x rows x columns x `pixel` bytes.
+/// Planes of pictures within a halo that holds the zero point, `planes` x rows x columns x `pixel`
+/// bytes.
 pub(super) struct Canvas {
     pub bytes: Aligned,
     /// Bytes of a pixel in one plane.
     pub pixel: usize,
-    /// Side without the halo, in pixels.
-    pub px: usize,
+    /// Height and width without the halo, in pixels.
+    pub size: [usize; 2],
     /// Width of the halo, in pixels.
     pub halo: usize,
 }
 
 impl Canvas {
     /// Filled with `zero`, a value before encoding.
-    pub fn new(encoding: Encoding, planes: usize, channels: usize, px: usize, halo: usize, zero: u8) -> Self {
+    pub fn new(encoding: Encoding, planes: usize, channels: usize, size: [usize; 2], halo: usize, zero: u8) -> Self {
         let pixel = channels * encoding.bytes();
-        let side = px + 2 * halo;
-        let mut bytes = Aligned::zeroed(planes * side * side * pixel);
+        let [high, wide] = size.map(|side| side + 2 * halo);
+        let mut bytes = Aligned::zeroed(planes * high * wide * pixel);
         bytes.as_chunks_mut::<4>().0.fill(encoding.dword([zero; 4]));
-        Self { bytes, pixel, px, halo }
+        Self { bytes, pixel, size, halo }
     }
 
     /// Bytes from one row to the next.
     pub fn row(&self) -> usize {
-        (self.px + 2 * self.halo) * self.pixel
+        (self.size[1] + 2 * self.halo) * self.pixel
     }
 
     /// Bytes from one plane to the next.
     pub fn plane(&self) -> usize {
-        (self.px + 2 * self.halo) * self.row()
+        (self.size[0] + 2 * self.halo) * self.row()
     }
 
     /// Where row `y` of the first plane begins within the halo.
@@ -103,10 +104,17 @@ impl Canvas {
         (y + self.halo) * self.row() + self.halo * self.pixel
     }
 
+    /// The pixels of row `y` of the first plane.
+    #[inline(always)]
+    pub fn pixels(&self, y: usize) -> std::slice::ChunksExact<'_, u8> {
+        self.bytes[self.inside(y)..][..self.size[1] * self.pixel].chunks_exact(self.pixel)
+    }
+
     /// The values channel by channel, decoded.
     pub fn planes(&self, encoding: Encoding, channels: usize) -> Vec<u8> {
         let flip = encoding.dword([0; 4])[0];
-        let places = |c: usize| (0..self.px * self.px).map(move |i| (c, i / self.px, i % self.px));
+        let [height, width] = self.size;
+        let places = |c: usize| (0..height * width).map(move |i| (c, i / width, i % width));
         let value = |(c, y, x)| self.bytes[self.inside(y) + x * self.pixel + c * encoding.bytes()] ^ flip;
         (0..channels).flat_map(places).map(value).collect()
     }
@@ -115,8 +123,8 @@ impl Canvas {
     #[inline(always)]
     pub fn sum_into(&self, encoding: Encoding, sums: &mut [i32]) {
         sums.fill(0);
-        for y in 0..self.px {
-            for pixel in self.bytes[self.inside(y)..][..self.px * self.pixel].chunks_exact(self.pixel) {
+        for y in 0..self.size[0] {
+            for pixel in self.pixels(y) {
                 match encoding {
                     Encoding::U8 => sums.iter_mut().zip(pixel).for_each(|(s, &b)| *s += i32::from(b)),
                     Encoding::S8 => sums.iter_mut().zip(pixel).for_each(|(s, &b)| *s += i32::from(b ^ 0x80)),

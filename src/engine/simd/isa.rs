@@ -1,9 +1,11 @@
 //! The instruction sets that there are kernels for, and which of them this machine has.
 
 use super::canvas::{Canvas, Encoding};
+use super::linear::Linear;
 use super::portable;
 use super::recur::Recur;
 use super::tile::Kernel;
+use crate::spec::detector::CELL;
 
 /// An instruction set with kernels of its own. All of them give the same bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,4 +149,6 @@ pub(super) struct Plain {
     pub fill: unsafe fn(Encoding, &[u8], &mut [u8], &mut Canvas),
     /// [`super::recur::step`]
     pub recur: unsafe fn(&mut Recur, &mut [f32], &mut [f32]),
+    /// [`super::linear::read`]
+    pub read: unsafe fn(Encoding, &Linear, &Canvas, &mut [[f32; CELL]]),
 }

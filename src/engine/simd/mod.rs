@@ -1,10 +1,14 @@
-//! Our own int8 engine for CPUs: the whole step in kernels for the instruction set at hand, the same to the bit as the reference.
+//! Our own int8 engine for CPUs: the whole step, or the whole run on a picture, in kernels for the
+//! instruction set at hand, the same to the bit as the reference.
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
 mod canvas;
+mod chain;
 mod conv;
 mod isa;
+mod linear;
+mod maps;
 mod pack;
 mod portable;
 mod recur;
@@ -14,23 +18,19 @@ mod tile;
 mod x86;
 
 pub use isa::Isa;
+pub use maps::MapSimd;
 
 use super::{Engine, INT8_ALONE, check_lengths};
 use crate::error::{Error, Result};
 use crate::model::{Precision, Student, Trunk};
-use crate::spec::{HEADS, StudentSpec};
-use canvas::Canvas;
-use pack::Layer;
+use crate::spec::HEADS;
+use chain::{Chain, Parts};
 use recur::Recur;
 
 /// A student packed for one instruction set.
 pub struct Simd {
-    isa: Isa,
     student: Student,
-    layers: Vec<Layer>,
-    /// The input of each layer, then the output of the last.
-    canvases: Vec<Canvas>,
-    row: Vec<u8>,
+    chain: Chain,
     sums: Vec<i32>,
     mean_scale: f32,
     recur: Recur,
@@ -54,28 +54,14 @@ impl Simd {
         let Trunk::Int8(convs) = &student.trunk else {
             return Err(Error::unsupported(INT8_ALONE).at("engine simd").remedy("use --precision int8"));
         };
-        if !isa.is_available() {
-            return Err(Error::unsupported(format!("this CPU lacks {}", isa.name())).at("engine simd"));
-        }
-        let (spec, encoding) = (&student.spec, isa.encoding());
-        let canvases = canvases(spec, isa);
-        let layer = |(i, (c, (in_ch, px, out_px))): (usize, (&crate::spec::ConvSpec, (usize, usize, usize)))| {
-            let taps = match i {
-                0 => pack::stem_taps(c.kernel, in_ch, encoding, &canvases[0]),
-                _ => pack::taps(c.kernel, in_ch, encoding, &canvases[i]),
-            };
-            let zero = if i == 0 { i32::from(spec.input_zero_point) } else { 0 };
-            Layer::new(isa.kernel(pack::padded(c.out)), encoding, *c, &convs[i], &taps, (px, out_px, zero))
-        };
-        let layers = spec.convs.iter().zip(spec.shapes()).enumerate().map(layer).collect();
-        let area = canvases.last().map_or(1, |c| c.px * c.px);
+        let spec = &student.spec;
+        let parts = Parts { ring: spec.ring, zero: spec.input_zero_point, specs: &spec.convs, convs };
+        let chain = Chain::new(parts, [spec.size_px; 2], isa)?;
+        let [height, width] = chain.output(convs.len() - 1).size;
         Ok(Self {
-            isa,
-            layers,
-            row: vec![spec.input_zero_point; canvases[0].px + 2 * canvases[0].halo + 4],
-            canvases,
+            chain,
             sums: vec![0; spec.features()],
-            mean_scale: convs.last().map_or(0.0, |c| c.output_scale) / area as f32,
+            mean_scale: convs.last().map_or(0.0, |c| c.output_scale) / (height * width) as f32,
             recur: Recur::new(student),
             student: student.clone(),
         })
@@ -83,26 +69,13 @@ impl Simd {
 
     /// Output of convolution `i` in the last step, channel by channel, for layer-by-layer comparison; empty if there is none.
     pub fn layer(&self, i: usize) -> Vec<u8> {
-        match (self.student.spec.convs.get(i), self.canvases.get(i + 1)) {
-            (Some(c), Some(canvas)) => canvas.planes(self.isa.encoding(), c.out),
-            _ => Vec::new(),
-        }
+        self.chain.layer(i)
     }
 
     /// The instruction set it was packed for.
     pub fn isa(&self) -> Isa {
-        self.isa
+        self.chain.isa()
     }
-}
-
-/// The input of each convolution, each with the halo that it needs, and the output of the last.
-fn canvases(spec: &StudentSpec, isa: Isa) -> Vec<Canvas> {
-    let mut all = vec![stem::canvas(spec, isa.encoding())];
-    let halos = spec.convs.iter().skip(1).map(|c| c.kernel / 2).chain([0]);
-    for ((c, (_, _, out_px)), halo) in spec.convs.iter().zip(spec.shapes()).zip(halos) {
-        all.push(Canvas::new(isa.encoding(), 1, pack::padded(c.out), out_px, halo, 0));
-    }
-    all
 }
 
 impl Engine for Simd {
@@ -116,20 +89,14 @@ impl Engine for Simd {
 
     fn step(&mut self, ring: &[u8], hidden: &mut [f32], logits: &mut [f32; HEADS]) -> Result<()> {
         check_lengths(&self.student, ring, hidden)?;
-        let encoding = self.isa.encoding();
-        // SAFETY: `open_with` packs only for an instruction set that this machine has; so below.
-        unsafe { (self.isa.plain().fill)(encoding, ring, &mut self.row, &mut self.canvases[0]) }
-        for (i, layer) in self.layers.iter().enumerate() {
-            let (x, y) = self.canvases.split_at_mut(i + 1);
-            // SAFETY: as above.
-            unsafe { layer.run(encoding, &x[i], &mut y[0]) }
-        }
-        self.canvases[self.layers.len()].sum_into(encoding, &mut self.sums);
+        self.chain.run(ring);
+        let (isa, last) = (self.isa(), self.student.spec.convs.len() - 1);
+        self.chain.output(last).sum_into(isa.encoding(), &mut self.sums);
         for (f, &sum) in self.recur.features.iter_mut().zip(&self.sums) {
             *f = sum as f32 * self.mean_scale;
         }
-        // SAFETY: as above.
-        unsafe { (self.isa.plain().recur)(&mut self.recur, hidden, logits) }
+        // SAFETY: `Chain::new` packs only for an instruction set that this machine has.
+        unsafe { (isa.plain().recur)(&mut self.recur, hidden, logits) }
         Ok(())
     }
 }

@@ -1,4 +1,5 @@
-//! A convolution as the kernels want it: taps, packed weights, folded biases and the plan of its rows.
+//! A convolution as the kernels want it: taps, packed weights, folded biases and the plan of its
+//! rows and tiles.
 
 use super::canvas::{Aligned, Canvas, Encoding};
 use super::tile::Kernel;
@@ -78,38 +79,49 @@ pub(super) struct Layer {
     pub reach: usize,
 }
 
+/// What a layer sees.
+#[derive(Clone, Copy)]
+pub(super) struct Input {
+    /// Height and width, in pixels.
+    pub size: [usize; 2],
+    /// The value that stands for zero.
+    pub zero: u8,
+}
+
 /// Output channels as they lie in memory.
 pub(super) fn padded(channels: usize) -> usize {
     channels.next_multiple_of(16)
 }
 
 impl Layer {
-    /// Packs `conv`, whose input has the zero point `zero` and the side `px`.
-    pub fn new(
-        kernel: Kernel,
-        encoding: Encoding,
-        spec: ConvSpec,
-        conv: &ConvI8,
-        taps: &[Tap],
-        (px, out_px, zero): (usize, usize, i32),
-    ) -> Self {
+    /// Packs `conv` and fits it to its first input.
+    pub fn new(kernel: Kernel, encoding: Encoding, spec: ConvSpec, conv: &ConvI8, taps: &[Tap], input: Input) -> Self {
         let channels = padded(spec.out);
         let order = order(&kernel, channels);
         let mut layer = Self {
             kernel,
             stride: spec.stride,
             channels,
-            taps: taps.iter().map(|t| t.offset as u32).collect(),
+            taps: Vec::new(),
             weights: Aligned::zeroed(channels * taps.len() * 4),
             biases: Vec::new(),
             scales: order.iter().map(|&o| conv.requant.get(o).copied().unwrap_or(0.0)).collect(),
             rows: Vec::new(),
-            tiles: tiles(out_px, kernel.pixels),
-            reach: taps.iter().map(|t| t.offset + 4).max().unwrap_or(0),
+            tiles: Vec::new(),
+            reach: 0,
         };
         layer.pack_weights(encoding, conv, taps, &order);
-        layer.plan_rows(spec, conv, taps, &order, (px, out_px, encoding.offset() - zero));
+        layer.fit(encoding, spec, conv, taps, input);
         layer
+    }
+
+    /// Plans the layer for another input, off which `taps` were made; the packed weights stay.
+    pub fn fit(&mut self, encoding: Encoding, spec: ConvSpec, conv: &ConvI8, taps: &[Tap], input: Input) {
+        let [height, width] = input.size.map(|side| side.div_ceil(spec.stride));
+        self.taps = taps.iter().map(|t| t.offset as u32).collect();
+        self.reach = taps.iter().map(|t| t.offset + 4).max().unwrap_or(0);
+        self.tiles = tiles(width, self.kernel.pixels);
+        self.plan_rows(spec, conv, taps, [input.size[0], height], encoding.offset() - i32::from(input.zero));
     }
 
     fn pack_weights(&mut self, encoding: Encoding, conv: &ConvI8, taps: &[Tap], order: &[usize]) {
@@ -129,21 +141,18 @@ impl Layer {
         }
     }
 
-    /// Rows of the kernel that fall on the halo add nothing, so a row leaves them out; the zero point in its bias is that of the
-    /// others alone. `stored`: what a stored value lies above the true one, times minus one.
-    fn plan_rows(
-        &mut self,
-        spec: ConvSpec,
-        conv: &ConvI8,
-        taps: &[Tap],
-        order: &[usize],
-        (px, out_px, stored): (usize, usize, i32),
-    ) {
+    /// Rows of the kernel that fall on the halo add nothing, so a row leaves them out; the zero
+    /// point in its bias is that of the others alone. `before` and `after`: rows of input and
+    /// output. `stored`: what a stored value lies above the true one, times minus one.
+    fn plan_rows(&mut self, spec: ConvSpec, conv: &ConvI8, taps: &[Tap], [before, after]: [usize; 2], stored: i32) {
+        let order = order(&self.kernel, self.channels);
         let (fan, pad, per_row) = (conv.weight.len() / conv.bias.len(), spec.kernel / 2, taps.len() / spec.kernel);
         let mut known: Vec<([usize; 2], usize)> = Vec::new();
-        for y in 0..out_px {
+        self.rows.clear();
+        self.biases.clear();
+        for y in 0..after {
             let first = pad.saturating_sub(y * spec.stride);
-            let end = spec.kernel.min(px + pad - y * spec.stride);
+            let end = spec.kernel.min(before + pad - y * spec.stride);
             let span = [first * per_row, end * per_row];
             let bias = known.iter().find(|(s, _)| *s == span).map(|(_, b)| *b).unwrap_or_else(|| {
                 let at = self.biases.len();

@@ -2,14 +2,14 @@
 
 use super::isa::Plain;
 use super::tile::{Kernel, Tile};
-use super::{recur, stem};
+use super::{linear, recur, stem};
 use crate::quant;
 
 const LANES: usize = 16;
 
 pub(super) const KERNEL: Kernel = Kernel { lanes: LANES, vectors: 1, pixels: 4, paired: false, run };
 
-pub(super) const PLAIN: Plain = Plain { fill: stem::fill, recur: recur::step };
+pub(super) const PLAIN: Plain = Plain { fill: stem::fill, recur: recur::step, read: linear::read };
 
 /// One pixel at a time: with more, the accumulators of 16 channels outgrow the registers of the small targets this is for.
 fn run(pixels: usize, t: Tile<'_>) {

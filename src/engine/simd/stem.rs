@@ -1,43 +1,47 @@
-//! The ring as the stem's kernel wants it.
+//! The ring, or a picture as a ring of one, as the stem's kernel wants it.
 //!
 //! Whole groups of crops are interleaved, so that a dword holds one pixel of several crops. Each crop left over gets a plane of
 //! its own in which a dword holds several neighbouring pixels of a row. For five crops and a kernel seven wide that makes 63
 //! dwords of four values where 61.25 would be the least.
 
 use super::canvas::{Canvas, Encoding};
-use crate::spec::StudentSpec;
 
 /// Planes of the stem's input.
 pub(super) fn planes(ring: usize, encoding: Encoding) -> usize {
     ring / encoding.group() + ring % encoding.group()
 }
 
-/// An empty input.
-pub(super) fn canvas(spec: &StudentSpec, encoding: Encoding) -> Canvas {
-    let halo = spec.convs.first().map_or(0, |c| c.kernel / 2);
-    let planes = planes(spec.ring, encoding);
-    Canvas::new(encoding, planes, encoding.group(), spec.size_px, halo, spec.input_zero_point)
+/// An empty input for `ring` crops of `size`, filled with the zero point.
+pub(super) fn canvas(ring: usize, size: [usize; 2], halo: usize, encoding: Encoding, zero: u8) -> Canvas {
+    Canvas::new(encoding, planes(ring, encoding), encoding.group(), size, halo, zero)
 }
 
-/// Lays the ring out. `row`: a scratch row of `size_px + 2 * halo + 4` bytes whose ends hold the zero point.
+/// The scratch row of [`fill`] for the canvas `out`: the width within the halo and four more, all
+/// of the zero point.
+pub(super) fn row(out: &Canvas, zero: u8) -> Vec<u8> {
+    vec![zero; out.size[1] + 2 * out.halo + 4]
+}
+
+/// Lays the ring out. `scratch`: a [`row`], whose ends keep the zero point.
 #[inline(always)]
-pub(super) fn fill(encoding: Encoding, ring: &[u8], row: &mut [u8], out: &mut Canvas) {
-    let (px, halo, plane) = (out.px, out.halo, out.plane());
-    let crops = ring.len() / (px * px);
+pub(super) fn fill(encoding: Encoding, ring: &[u8], scratch: &mut [u8], out: &mut Canvas) {
+    let ([height, width], halo, plane) = (out.size, out.halo, out.plane());
+    let crops = ring.len() / (height * width);
     let whole = crops / encoding.group();
     for g in 0..whole {
-        for y in 0..px {
-            let source = |j: usize| &ring[((g * encoding.group() + j % encoding.group()) * px + y) * px..][..px];
+        for y in 0..height {
+            let source =
+                |j: usize| &ring[((g * encoding.group() + j % encoding.group()) * height + y) * width..][..width];
             let at = g * plane + out.inside(y);
-            interleave(encoding, [0, 1, 2, 3].map(source), &mut out.bytes[at..][..4 * px]);
+            interleave(encoding, [0, 1, 2, 3].map(source), &mut out.bytes[at..][..4 * width]);
         }
     }
     for crop in whole * encoding.group()..crops {
-        for y in 0..px {
-            row[halo..][..px].copy_from_slice(&ring[(crop * px + y) * px..][..px]);
-            let wide = px + 2 * halo;
+        for y in 0..height {
+            scratch[halo..][..width].copy_from_slice(&ring[(crop * height + y) * width..][..width]);
+            let wide = width + 2 * halo;
             let at = (whole + crop - whole * encoding.group()) * plane + out.inside(y) - 4 * halo;
-            interleave(encoding, [0, 1, 2, 3].map(|j| &row[j..][..wide]), &mut out.bytes[at..][..4 * wide]);
+            interleave(encoding, [0, 1, 2, 3].map(|j| &scratch[j..][..wide]), &mut out.bytes[at..][..4 * wide]);
         }
     }
 }

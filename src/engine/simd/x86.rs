@@ -2,9 +2,11 @@
 
 use super::canvas::{Canvas, Encoding};
 use super::isa::Plain;
+use super::linear::{self, Linear};
 use super::recur::{self, Recur};
 use super::stem;
 use super::tile::{Kernel, Tile, by_pixels};
+use crate::spec::detector::CELL;
 use std::arch::x86_64::*;
 
 /// The AVX-512 kernel for a convolution of `channels` outputs, a multiple of 16: 32 registers hold 20 to 24 accumulators.
@@ -174,8 +176,8 @@ unsafe fn store_u8(q: __m256i, y: *mut u8) {
 
 /// The plain functions compiled for more than the baseline.
 macro_rules! plain {
-    ($plain:ident, $features:literal, $fill:ident, $recur:ident) => {
-        pub(super) const $plain: Plain = Plain { fill: $fill, recur: $recur };
+    ($plain:ident, $features:literal, $fill:ident, $recur:ident, $read:ident) => {
+        pub(super) const $plain: Plain = Plain { fill: $fill, recur: $recur, read: $read };
 
         #[target_feature(enable = $features)]
         fn $fill(encoding: Encoding, ring: &[u8], row: &mut [u8], out: &mut Canvas) {
@@ -186,8 +188,13 @@ macro_rules! plain {
         fn $recur(r: &mut Recur, hidden: &mut [f32], logits: &mut [f32]) {
             recur::step(r, hidden, logits);
         }
+
+        #[target_feature(enable = $features)]
+        fn $read(encoding: Encoding, head: &Linear, x: &Canvas, cells: &mut [[f32; CELL]]) {
+            linear::read(encoding, head, x, cells);
+        }
     };
 }
 
-plain!(PLAIN_AVX512, "avx512f,avx512bw,avx512vl", fill_avx512, recur_avx512);
-plain!(PLAIN_AVX2, "avx2", fill_avx2, recur_avx2);
+plain!(PLAIN_AVX512, "avx512f,avx512bw,avx512vl", fill_avx512, recur_avx512, read_avx512);
+plain!(PLAIN_AVX2, "avx2", fill_avx2, recur_avx2, read_avx2);

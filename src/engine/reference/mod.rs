@@ -1,11 +1,16 @@
 //! The oracle: naive loops, exact to the specification. Never optimised.
 
+mod loops;
+mod maps;
+
+pub use maps::MapReference;
+
 use super::{Engine, check_lengths};
 use crate::error::Result;
 use crate::model::{Precision, Student, Trunk};
 use crate::quant;
-use crate::spec::{ConvSpec, HEADS};
-use std::ops::{AddAssign, Mul};
+use crate::spec::HEADS;
+use loops::Layers;
 
 /// The reference engine. fp32 convolutions accumulate in f64, so that their error is the rounding to f32 alone.
 pub struct Reference {
@@ -22,57 +27,11 @@ enum Loops {
     Int8(Layers<i32>, Vec<(Vec<f32>, f32)>),
 }
 
-/// Weights of every layer, and the buffers that a step needs.
-struct Layers<T> {
-    weights: Vec<(Vec<T>, Vec<T>)>,
-    x: Vec<T>,
-    out: Vec<T>,
-    padded: Vec<T>,
-}
-
-/// What a step computed on the way, for calibration and layer-by-layer comparison.
+/// What an engine computed on the way, for calibration and layer-by-layer comparison.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Trace {
     /// Output of each convolution in real units, channel by channel.
     pub layers: Vec<Vec<f32>>,
-}
-
-impl<T: Copy + Default + AddAssign + Mul<Output = T>> Layers<T> {
-    fn new(weights: Vec<(Vec<T>, Vec<T>)>) -> Self {
-        Self { weights, x: Vec::new(), out: Vec::new(), padded: Vec::new() }
-    }
-
-    /// Replaces `x` by its convolution in layer `i`: square, zero-padded, one accumulator an output, taps in the order input
-    /// channel, row, column.
-    fn convolve(&mut self, i: usize, spec: ConvSpec, (channels, px, out_px): (usize, usize, usize)) {
-        let (weight, bias) = &self.weights[i];
-        let (padded, out) = (&mut self.padded, &mut self.out);
-        let pad = spec.kernel / 2;
-        let wide = px + 2 * pad;
-        padded.clear();
-        padded.resize(channels * wide * wide, T::default());
-        for (c, plane) in self.x.chunks_exact(px * px).enumerate() {
-            for (y, row) in plane.chunks_exact(px).enumerate() {
-                padded[(c * wide + y + pad) * wide + pad..][..px].copy_from_slice(row);
-            }
-        }
-        out.clear();
-        for (kernel, &bias) in weight.chunks_exact(channels * spec.kernel * spec.kernel).zip(bias) {
-            for y in 0..out_px {
-                let start = out.len();
-                out.resize(start + out_px, bias);
-                for (tap, &w) in kernel.iter().enumerate() {
-                    let (c, ky, kx) =
-                        (tap / (spec.kernel * spec.kernel), tap / spec.kernel % spec.kernel, tap % spec.kernel);
-                    let row = &padded[(c * wide + y * spec.stride + ky) * wide + kx..];
-                    for (acc, &x) in out[start..].iter_mut().zip(row.iter().step_by(spec.stride)) {
-                        *acc += x * w;
-                    }
-                }
-            }
-        }
-        std::mem::swap(&mut self.x, &mut self.out);
-    }
 }
 
 impl Reference {
@@ -83,14 +42,12 @@ impl Reference {
     pub fn open(student: &Student) -> Result<Self> {
         student.validate()?;
         let wide = |v: &[f32]| v.iter().map(|&w| f64::from(w)).collect::<Vec<_>>();
-        let whole = |v: &[i8]| v.iter().map(|&w| i32::from(w)).collect::<Vec<_>>();
         let trunk = match &student.trunk {
             Trunk::Fp32(convs) => {
                 Loops::Fp32(Layers::new(convs.iter().map(|c| (wide(&c.weight), wide(&c.bias))).collect()))
             }
             Trunk::Int8(convs) => {
-                let layers = Layers::new(convs.iter().map(|c| (whole(&c.weight), c.bias.clone())).collect());
-                Loops::Int8(layers, convs.iter().map(|c| (c.requant.clone(), c.output_scale)).collect())
+                Loops::Int8(Layers::int8(convs), convs.iter().map(|c| (c.requant.clone(), c.output_scale)).collect())
             }
         };
         let (f, h) = (student.spec.features(), student.spec.hidden);
@@ -129,12 +86,9 @@ impl Reference {
                 loops.x.clear();
                 loops.x.extend(ring.iter().map(|&b| i32::from(b) - zero));
                 let mut last_scale = spec.input_scale;
-                for ((i, (c, shape)), (factors, output_scale)) in layers.zip(requant) {
-                    loops.convolve(i, *c, shape);
-                    let area = shape.2 * shape.2;
-                    for (plane, &s) in loops.x.chunks_exact_mut(area).zip(factors.iter()) {
-                        plane.iter_mut().for_each(|v| *v = i32::from(quant::requantize(*v, s)));
-                    }
+                for ((i, (c, (channels, px, out_px))), (factors, output_scale)) in layers.zip(requant) {
+                    loops.convolve(i, *c, channels, [[px; 2], [out_px; 2]]);
+                    loops.requantize(factors);
                     last_scale = *output_scale;
                     if let Some(t) = trace.as_deref_mut() {
                         t.layers.push(loops.x.iter().map(|&v| v as f32 * last_scale).collect());
@@ -150,8 +104,8 @@ impl Reference {
                 let scale = f64::from(spec.input_scale);
                 loops.x.clear();
                 loops.x.extend(ring.iter().map(|&b| f64::from(i32::from(b) - zero) * scale));
-                for (i, (c, shape)) in layers {
-                    loops.convolve(i, *c, shape);
+                for (i, (c, (channels, px, out_px))) in layers {
+                    loops.convolve(i, *c, channels, [[px; 2], [out_px; 2]]);
                     loops.x.iter_mut().for_each(|v| *v = f64::from(v.max(0.0) as f32));
                     if let Some(t) = trace.as_deref_mut() {
                         t.layers.push(loops.x.iter().map(|&v| v as f32).collect());
