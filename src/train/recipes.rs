@@ -30,6 +30,7 @@ fn bad(name: &str, e: toml::de::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::detector::DetectorConfig;
     use crate::train::distil::DistilConfig;
     use crate::train::finetune::{self, FineTuneConfig};
     use crate::train::pretrain::PretrainConfig;
@@ -53,6 +54,7 @@ mod tests {
                 "pretrain" => config::read(&PretrainConfig::default(), file, &[]).and_then(|c| c.validate()),
                 "finetune" => config::read(&FineTuneConfig::default(), file, &[]).and_then(|c| c.validate()),
                 "distil" => config::read(&DistilConfig::default(), file, &[]).and_then(|c| c.validate()),
+                "detector" => config::read(&DetectorConfig::default(), file, &[]).and_then(|c| c.validate()),
                 "quantize" => config::read(&QuantizeConfig::default(), file, &[]).and_then(|c| c.validate()),
                 "ablate" => config::read(&small_ablation().unwrap(), file, &[]).and_then(|c| c.distil.validate()),
                 other => panic!("{named} is of the command {other}"),

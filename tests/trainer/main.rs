@@ -9,6 +9,7 @@ use vaerr::train::full::partial;
 #[path = "../it/students.rs"]
 mod students;
 
+mod detector;
 mod distil;
 #[cfg(feature = "mpi")]
 mod mpi;

@@ -2,6 +2,7 @@
 
 mod ablate;
 mod datasets;
+mod detector;
 mod import;
 mod lag;
 mod prepare;
@@ -51,6 +52,9 @@ enum Command {
     Finetune(training::FineTune),
     /// Distil a fine-tuned full model into a small causal student.
     Distil(training::Distil),
+    /// Train the network that finds faces, or measure one.
+    #[command(subcommand)]
+    Detector(detector::Detector),
     /// Read a split of shards with a fine-tuned full model.
     Predict(training::Predict),
     /// Compare pretext tasks, or losses, over several seeds.
@@ -82,6 +86,9 @@ fn print_json(value: &impl serde::Serialize) -> Result<()> {
 impl Command {
     /// Whether it comes to an orderly end when it is asked to stop; any other ends at once.
     fn stops(&self) -> bool {
+        if let Self::Detector(args) = self {
+            return args.stops();
+        }
         !matches!(
             self,
             Self::CropRule(_)
@@ -126,6 +133,7 @@ fn run(command: Command) -> Result<Outcome> {
         Command::Render(args) => render::run(&args, &stop),
         Command::Pretrain(args) => args.run(&stop),
         Command::Finetune(args) => args.run(&stop),
+        Command::Detector(args) => args.run(&stop),
         Command::Distil(args) => args.run(&stop),
         Command::Predict(args) => args.run(),
         Command::Ablate(args) => args.run(&stop),

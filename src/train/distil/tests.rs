@@ -163,6 +163,7 @@ fn batch(labels: bool) -> Batch {
         labels: (0..clips * frames).map(|_| label(&mut rng)).collect(),
         audio: None,
         votes: Vec::new(),
+        targets: Vec::new(),
     }
 }
 

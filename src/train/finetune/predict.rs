@@ -178,6 +178,7 @@ mod tests {
             labels: vec![[f32::NAN; 2]],
             audio: None,
             votes: Vec::new(),
+            targets: Vec::new(),
         };
         let normalise = Normalise { mean: 0.5, std: 0.2 };
         let plain = ViewConfig { size_px: 10, ..ViewConfig::default() };

@@ -42,7 +42,16 @@ pub fn input() -> Input {
 pub fn clips(seed: u64, clips: usize, frames: usize, size_px: usize) -> Batch {
     let mut rng = Rng::new(seed, 1);
     let video = (0..clips * frames * size_px * size_px).map(|_| rng.below(256) as u8).collect();
-    Batch { clips, frames, size_px, video, labels: vec![[f32::NAN; 2]; clips * frames], audio: None, votes: Vec::new() }
+    Batch {
+        clips,
+        frames,
+        size_px,
+        video,
+        labels: vec![[f32::NAN; 2]; clips * frames],
+        audio: None,
+        votes: Vec::new(),
+        targets: Vec::new(),
+    }
 }
 
 /// A tensor of normal draws, and the same as rows of its last dimensions.

@@ -4,7 +4,7 @@
 //! The numerics ([`ptq()`]) take a folded student and rings of calibration data, wherever both come from; [`quantize_run`]
 //! is the command around them.
 
-mod calibrate;
+pub(in crate::train) mod calibrate;
 pub mod data;
 mod equalise;
 pub mod float;

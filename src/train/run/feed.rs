@@ -340,6 +340,7 @@ fn cut(sample: &Sample, start: usize, frames: usize, every: usize) -> Batch {
         labels: at.map(|t| sample.labels[t]).collect(),
         audio,
         votes: sample.meta.votes.map(Some).into_iter().collect(),
+        targets: Vec::new(),
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Batch {
     pub audio: Option<(usize, Vec<f32>)>,
     /// What people saw in the face of each clip, where they were asked; empty if of none.
     pub votes: Vec<Option<Votes>>,
+    /// What the method teaches beside, in its own layout, as many numbers for each clip.
+    pub targets: Vec<f32>,
 }
 
 impl Batch {
@@ -49,12 +51,13 @@ impl Batch {
             all.clips += part.clips;
             all.video.extend(part.video);
             all.labels.extend(part.labels);
+            all.targets.extend(part.targets);
         }
         Ok(all)
     }
 
     /// Writes the arrays to an npz file: `video` (clips x frames x size x size), `labels` (clips x frames x 2), and
-    /// `audio` (clips x frames x dims) if there is any.
+    /// `audio` (clips x frames x dims) and `targets` (clips x numbers) if there are any.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -72,6 +75,10 @@ impl Batch {
         if let Some((dims, rows)) = &self.audio {
             start(&mut zip, "audio.npy")?;
             npy::write(&mut zip, &[n, t, *dims], rows).map_err(|e| failed(&e))?;
+        }
+        if !self.targets.is_empty() {
+            start(&mut zip, "targets.npy")?;
+            npy::write(&mut zip, &[n, self.targets.len() / n.max(1)], &self.targets).map_err(|e| failed(&e))?;
         }
         zip.finish().map(drop).map_err(|e| failed(&e))
     }

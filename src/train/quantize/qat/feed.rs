@@ -35,6 +35,7 @@ fn clip(still: &Still) -> Batch {
         labels: vec![[still.arousal, still.valence]],
         audio: None,
         votes: Vec::new(),
+        targets: Vec::new(),
     }
 }
 

@@ -247,6 +247,7 @@ fn clips_carry_the_state_and_their_ring() {
         labels: vec![[0.0; 2]; 2 * frames],
         audio: None,
         votes: Vec::new(),
+        targets: Vec::new(),
     };
     let qat = Qat {
         spec: spec.clone(),
