@@ -1,11 +1,7 @@
-//! Finds the face detector's model inside the published crate `rustface` and hands it to `include_bytes!`; puts the library of the
-//! feature tflite beside the program.
+//! Puts the library of the feature tflite beside the program.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-const MODEL: &str = "model/seeta_fd_frontal_v1.0.bin";
-const MODEL_BYTES: usize = 1_209_904;
 
 /// What `cargo metadata` says of this package, without the network if that is enough.
 fn metadata() -> Result<serde_json::Value, String> {
@@ -24,13 +20,6 @@ fn metadata() -> Result<serde_json::Value, String> {
         last = String::from_utf8_lossy(&run.stderr).into_owned();
     }
     Err(format!("cargo metadata failed: {last}"))
-}
-
-fn manifest_of(package: &str) -> Result<PathBuf, String> {
-    let all = metadata()?;
-    let packages = all["packages"].as_array().ok_or("cargo metadata lists no packages")?;
-    let found = packages.iter().find(|p| p["name"] == package).and_then(|p| p["manifest_path"].as_str());
-    found.map(PathBuf::from).ok_or(format!("{package} is not among the dependencies"))
 }
 
 /// Says what to run where the feature tflite has no library; else puts it beside the program, which looks for it there.
@@ -87,18 +76,4 @@ fn main() {
         tflite();
     }
     println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-changed=Cargo.lock");
-    let found = manifest_of("rustface").and_then(|m| {
-        let path = m.parent().unwrap_or(Path::new(".")).join(MODEL);
-        std::fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))
-    });
-    let model = match found {
-        Ok(m) if m.len() == MODEL_BYTES => m,
-        Ok(m) => panic!("the detector model has {} bytes, expected {MODEL_BYTES}: pin rustface to 0.1.7", m.len()),
-        Err(e) => panic!("cannot find the detector model in the crate rustface (run `cargo fetch`): {e}"),
-    };
-    let out = PathBuf::from(std::env::var_os("OUT_DIR").unwrap_or_default()).join("face_detector.bin");
-    if let Err(e) = std::fs::write(&out, model) {
-        panic!("{}: {e}", out.display());
-    }
 }

@@ -8,15 +8,16 @@ use vaerr::capture::{FrameSource, Next, synthetic::Synthetic};
 use vaerr::engine::maps::{MapEngine, Maps};
 use vaerr::engine::simd::{Isa, MapSimd, Simd};
 use vaerr::engine::{Choice, Engine, open};
-use vaerr::face::{Detector, SeetaDetector};
+use vaerr::face::Detector;
 use vaerr::frame::{Frame, Gray};
 use vaerr::model::{Bundle, Precision};
 use vaerr::pipeline::Pipeline;
 use vaerr::preprocess::Cropper;
 use vaerr::render::Rng;
 use vaerr::render::film::{Film, Occlusion, Portrait, Subject};
+use vaerr::session::Finder;
 use vaerr::spec::detector::DetectorSpec;
-use vaerr::spec::{CropRule, HEADS};
+use vaerr::spec::{CropRule, HEADS, Range};
 
 fn main() {
     divan::main();
@@ -35,10 +36,10 @@ fn gray() -> Gray {
     gray
 }
 
-#[divan::bench]
-fn detect(bencher: Bencher) {
+#[divan::bench(args = Range::ALL.map(Range::name))]
+fn detect(bencher: Bencher, range: &str) {
     let (picture, mut found) = (gray(), Vec::new());
-    let mut detector = SeetaDetector::new().unwrap();
+    let mut detector = Finder::shipped(range.parse().unwrap()).unwrap();
     bencher.bench_local(|| detector.detect(&picture, &mut found).unwrap());
 }
 

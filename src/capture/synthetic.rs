@@ -187,41 +187,4 @@ mod tests {
         assert_eq!(f.data, s.background);
         assert!(s.truth().is_empty() && s.info().frames.is_none());
     }
-
-    /// Worst score and largest box offset (in box sides) over every 5th frame, reduced four times.
-    fn detect(spec: &str, model: &str) -> (f64, f32) {
-        let model = rustface::load_model(model).expect("a SeetaFace model");
-        let mut detector = rustface::create_detector_with_model(model);
-        detector.set_min_face_size(20);
-        detector.set_score_thresh(0.5);
-        let mut source = Synthetic::parse(spec).expect("valid");
-        let (mut frame, mut worst, mut off) = (Frame::default(), f64::MAX, 0f32);
-        while source.next_frame(&mut frame).expect("frame") == Next::Frame {
-            if frame.index % 5 != 0 {
-                continue;
-            }
-            let green = |x: usize, y: usize| u32::from(frame.data[3 * (y * 640 + x) + 1]);
-            let mean =
-                |i: usize| (0..16).map(|k| green(4 * (i % 160) + k % 4, 4 * (i / 160) + k / 4)).sum::<u32>() / 16;
-            let small: Vec<u8> = (0..160 * 120).map(|i| mean(i) as u8).collect();
-            let faces = detector.detect(&rustface::ImageData::new(&small, 160, 120));
-            let Some(best) = faces.iter().max_by(|a, b| a.score().total_cmp(&b.score())) else { return (0.0, 1.0) };
-            let (b, [cx, cy]) = (best.bbox(), source.truth()[0].center);
-            let side = b.width() as f32;
-            let (dx, dy) = (b.x() as f32 + 0.5 * side - 0.25 * cx, b.y() as f32 + 0.5 * side - 0.25 * cy);
-            (worst, off) = (worst.min(best.score()), off.max(dx.abs().max(dy.abs()) / side));
-        }
-        (worst, off)
-    }
-
-    #[test]
-    #[ignore = "needs the path of seeta_fd_frontal_v1.0.bin in VAERR_SEETA_MODEL"]
-    fn the_frontal_detector_finds_every_face_where_truth_says() {
-        let model = std::env::var("VAERR_SEETA_MODEL").expect("VAERR_SEETA_MODEL");
-        for seed in 0..12 {
-            let (score, off) = detect(&format!("synthetic:seed={seed},seconds=12,fps=5"), &model);
-            println!("seed {seed}: score {score:.1} offset {off:.2}");
-            assert!(score >= 3.0 && off < 0.2, "seed {seed}: score {score}, offset {off}");
-        }
-    }
 }

@@ -10,7 +10,8 @@ use crate::error::{Error, Result};
 use crate::metrics::Agreement;
 use crate::model::Precision;
 use crate::pipeline::{self, Pipeline, TruthPairs};
-use crate::session::failover;
+use crate::session::{Finder, failover};
+use crate::spec::Range;
 use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 
@@ -50,6 +51,16 @@ pub struct Args {
     /// Leave out the output filter (a causal first-order low-pass that lags by 0.12 s).
     #[arg(long)]
     raw: bool,
+    /// How far away faces are found: near, room or hall. Pictures are searched with their longer side at 160, 320 or 640 pixels;
+    /// the cost grows with the area.
+    #[arg(long, default_value = "room", value_name = "R")]
+    range: Range,
+    /// Search every Nth frame of a film, for slow boards; faces are followed by their look in between.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=250))]
+    detect_every: u32,
+    /// Degrees that the camera sees along the picture's longer side: to say how many metres away faces are found.
+    #[arg(long, value_name = "DEGREES")]
+    fov: Option<f32>,
     /// Frames a second of a film of pictures, which carry no time of their own; 25 if not given. Implies `--as film`.
     #[arg(long)]
     fps: Option<f64>,
@@ -68,6 +79,17 @@ fn engine_help() -> String {
         "Engine: auto, or one of {}. A named engine runs or fails; auto takes the first that opens, says why each was passed over, and goes on with the next where one fails in mid-stream",
         names.join(", ")
     )
+}
+
+/// Says the smallest face that is found.
+fn say_range(args: &Args, long_px: usize) {
+    let away = args.fov.map(|fov| format!(", up to {:.1} m away at {fov} degrees", args.range.farthest_m(fov)));
+    eprintln!(
+        "vaerr: range {}: faces from {:.0} pixels{}",
+        args.range.name(),
+        args.range.least_px(long_px),
+        away.unwrap_or_default()
+    );
 }
 
 struct Request {
@@ -90,6 +112,9 @@ fn validate(args: &Args) -> Result<Request> {
         (_, Some(fps)) => Pictures::Film(fps),
         (_, None) => Pictures::Stills,
     };
+    if let Some(fov) = args.fov.filter(|fov| !(1.0..=170.0).contains(fov)) {
+        return Err(Error::usage(format!("--fov is {fov}, expected 1 to 170 degrees")));
+    }
     args.outputs.validate(&args.input)?;
     let precision = args.precision.as_deref().map(super::precision).transpose()?;
     let choice = if args.engine == "auto" { Choice::Auto } else { Choice::Named(args.engine.clone()) };
@@ -139,11 +164,15 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
     };
     let mut source = capture::open(&args.input, &options)?;
     let mut outputs = Outputs::open(&args.outputs, source.info().fps.unwrap_or(DEFAULT_FPS), &stop)?;
-    let mut pipeline = Pipeline::new(started.failover, bundle.manifest(), !args.raw)?
+    let finder = Box::new(Finder::shipped(args.range)?);
+    let mut pipeline = Pipeline::finding(finder, args.detect_every, started.failover, bundle.manifest(), !args.raw)?
         .marked_unverified(unverified.is_some())
         .reading_from(&source.info().name);
     let mut pairs = TruthPairs::default();
     let done = pipeline::run(source.as_mut(), &mut pipeline, |frame, readings, truth| {
+        if frame.index == 0 {
+            say_range(args, frame.width.max(frame.height));
+        }
         let go_on = outputs.take(frame, readings)?;
         pairs.add(readings, truth);
         Ok(go_on)

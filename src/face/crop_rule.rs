@@ -1,6 +1,6 @@
 //! Fits the crop rule to a data set whose pictures are themselves the crops.
 
-use super::detect::{Detection, Detector};
+use super::{Detector, Pose};
 use crate::error::{Error, Result};
 use crate::frame::Gray;
 use crate::preprocess::Cropper;
@@ -14,7 +14,8 @@ const PICTURE_PX: usize = 144;
 /// What [`crop_rule_from`] measured.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CropRuleFit {
-    /// The rule of the medians, rounded to three decimals; it maps a detector's box to the data set's framing.
+    /// The rule of the medians, rounded to three decimals; it maps a face's square to the data
+    /// set's framing.
     pub rule: CropRule,
     /// Pictures shown.
     pub pictures: usize,
@@ -28,12 +29,13 @@ pub struct CropRuleFit {
     pub iqr_y: f32,
 }
 
-/// Measures how `detector` sees pictures that are crops themselves, and returns the rule that maps its boxes
-/// back to those crops: medians of `picture side / box side` and of the shift from the box's centre to the
-/// picture's, in box sides. Sizes and detail are taken from `like`.
+/// Measures how `detector` sees pictures that are crops themselves, and returns the rule that maps
+/// a face's square ([`Pose::square`]) back to those crops: medians of `picture side / square's
+/// side` and of the shift from the square's centre to the picture's, in sides. Sizes and detail are
+/// taken from `like`.
 ///
-/// Every picture is taken as square and set threefold enlarged for 48 pixels into a canvas that repeats its
-/// edge. Of several faces the largest counts.
+/// Every picture is taken as square and set threefold enlarged for 48 pixels into a canvas that
+/// repeats its edge. Of several faces the largest counts.
 ///
 /// # Errors
 /// If the detector fails, or finds faces in fewer than ten pictures.
@@ -51,8 +53,9 @@ pub fn crop_rule_from(
         shown += 1;
         cropper.crop_into(&picture, canvas_square(&picture), &mut canvas.data);
         detector.detect(&canvas, &mut found)?;
-        if let Some(face) = found.iter().max_by(|a, b| a.square[2].total_cmp(&b.square[2])) {
-            for (values, v) in samples.iter_mut().zip(mapping(face)) {
+        let poses = found.iter().map(Pose::of);
+        if let Some(face) = poses.max_by(|a, b| a.side.total_cmp(&b.side)) {
+            for (values, v) in samples.iter_mut().zip(mapping(&face)) {
                 values.push(v);
             }
         }
@@ -86,11 +89,10 @@ fn canvas_square(picture: &Gray) -> [f32; 3] {
 }
 
 /// Margin and shifts of the rule that maps `face`, found on the canvas, to the picture.
-fn mapping(face: &Detection) -> [f32; 3] {
+fn mapping(face: &Pose) -> [f32; 3] {
     let centre = 0.5 * CANVAS_PX as f32;
-    let [x, y, side] = face.square;
-    let shift = |start: f32| (centre - start) / side - 0.5;
-    [PICTURE_PX as f32 / side, shift(x), shift(y)]
+    let [x, y] = face.centre.map(|v| (centre - v) / face.side);
+    [PICTURE_PX as f32 / face.side, x, y]
 }
 
 /// Median and interquartile range, by nearest rank.
@@ -103,13 +105,13 @@ fn quartiles(mut values: Vec<f32>) -> (f32, f32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::face::View;
+    use crate::spec::detector::Detection;
 
     /// Sees each picture's face at a fixed place of the canvas.
     struct Fixed(Option<Detection>);
 
     impl Detector for Fixed {
-        fn detect_in(&mut self, _: &Gray, _: View, found: &mut Vec<Detection>) -> Result<()> {
+        fn detect(&mut self, _: &Gray, found: &mut Vec<Detection>) -> Result<()> {
             found.clear();
             found.extend(self.0);
             Ok(())
@@ -121,11 +123,12 @@ mod tests {
     }
 
     #[test]
-    fn the_fitted_rule_maps_the_box_back_to_the_picture() {
-        let face = Detection { square: [72.0, 60.0, 96.0], score: 9.0, roll_rad: 0.0 };
+    fn the_fitted_rule_maps_the_face_back_to_the_picture() {
+        let face = Detection { rect: [116.0, 124.0, 80.0, 110.0], score: 0.9, ..Detection::default() };
         let fit = crop_rule_from(&mut Fixed(Some(face)), pictures(12), CropRule::FERPLUS).unwrap();
         assert_eq!((fit.pictures, fit.found, fit.rule.size_px), (12, 12, CropRule::FERPLUS.size_px));
-        assert_eq!(fit.rule.square(face.square), [48.0, 48.0, 144.0]);
+        let [x, y, side] = fit.rule.square(Pose::of(&face).square());
+        assert!((x - 48.0).abs() < 0.2 && (y - 48.0).abs() < 0.2 && (side - 144.0).abs() < 0.2, "{x} {y} {side}");
         assert_eq!((fit.iqr_side, fit.iqr_x, fit.iqr_y), (0.0, 0.0, 0.0));
     }
 

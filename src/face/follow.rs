@@ -66,9 +66,11 @@ impl Follower {
         template.energy = template.pixels.iter().map(|&t| f32::from(t) * f32::from(t)).sum();
     }
 
-    /// Finds the face that was in `square` of the previous frame, to a fraction of a pixel and at the same size.
+    /// Finds the face that was in `square` of the previous frame, to a fraction of a pixel and at
+    /// the same size.
     ///
-    /// `None` if nothing alike is within reach, so that only a detection can tell where the face is.
+    /// `None` if nothing alike is within reach, so that only a detection can tell where the face
+    /// is.
     pub(super) fn follow(&mut self, picture: &Gray, square: [f32; 3], template: &Template) -> Option<[f32; 3]> {
         let [x, y, side] = square;
         let step = side / SIDE as f32;
@@ -84,8 +86,8 @@ impl Follower {
         Some([x + dx * step, y + dy * step, side])
     }
 
-    /// How alike the face in `square`, give or take a quarter of its side, looks: -1 to 1. `None` where the template is
-    /// flat or was never learnt.
+    /// How alike the face in `square`, give or take a quarter of its side, looks: -1 to 1. `None`
+    /// where the template is flat or was never learnt.
     pub(super) fn likeness(&mut self, picture: &Gray, square: [f32; 3], template: &Template) -> Option<f32> {
         self.compare(picture, square, template).map(|(_, best)| best)
     }
@@ -105,7 +107,8 @@ impl Follower {
     }
 }
 
-/// Correlation, -1 to 1, of the template with the window that starts at `region`; 0 where that is flat.
+/// Correlation, -1 to 1, of the template with the window that starts at `region`; 0 where that is
+/// flat.
 fn correlation(region: &[u8], template: &Template) -> f32 {
     let (mut sum, mut squares, mut product) = (0i32, 0i32, 0i32);
     for (window, pixels) in region.chunks(REGION).zip(template.pixels.chunks_exact(SIDE)) {
@@ -125,8 +128,8 @@ fn correlation(region: &[u8], template: &Template) -> f32 {
     (product as f32 - sum as f32 / count * template.rest) / (energy * template.energy).sqrt()
 }
 
-/// Place of the vertex of the parabola through three neighbouring scores, from the middle one, which is the
-/// greatest: -0.5 to 0.5.
+/// Place of the vertex of the parabola through three neighbouring scores, from the middle one,
+/// which is the greatest: -0.5 to 0.5.
 fn vertex(before: f32, peak: f32, after: f32) -> f32 {
     let bend = before - 2.0 * peak + after;
     if bend < 0.0 { (0.5 * (before - after) / bend).clamp(-0.5, 0.5) } else { 0.0 }

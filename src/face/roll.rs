@@ -1,10 +1,13 @@
-//! How far a head is rolled: gradient orientations within a disc, and two linear regressions on them.
+//! How far a head is rolled: gradient orientations within a disc, and two linear regressions on
+//! them.
 //!
-//! The crop square of a face is cut to [`PATCH`] pixels a side at a guess of its roll. Each pixel within the inscribed disc,
-//! where turning brings nothing in from outside, splits its gradient between the two nearest of eight directions
-//! (Dalal and Triggs 2005, with signs) and the four nearest of [`CELLS`] x [`CELLS`] cells; each cell is divided by the
-//! energy around it and its roots are the features. The first pass reads rolls up to 45 degrees, the second cuts again at
-//! what the first found and reads the rest. The regressions and their measured errors: `models/roll/card.md`.
+//! The crop square of a face is cut to [`PATCH`] pixels a side at a guess of its roll. Each pixel
+//! within the inscribed disc, where turning brings nothing in from outside, splits its gradient
+//! between the two nearest of eight directions (Dalal and Triggs 2005, with signs) and the four
+//! nearest of [`CELLS`] x [`CELLS`] cells; each cell is divided by the energy around it and its
+//! roots are the features. The first pass reads rolls up to 45 degrees, the second cuts again at
+//! what the first found and reads the rest. The regressions and their measured errors:
+//! `models/roll/card.md`.
 
 use crate::error::{Error, Result};
 use crate::frame::Gray;
@@ -20,9 +23,11 @@ const PATCH: usize = 40;
 const CELLS: usize = 8;
 /// Directions of a gradient, 45 degrees apart, from the right clockwise.
 const BINS: usize = 8;
-/// Pixels farther from the centre than this are not read; their neighbours still lie within the patch.
+/// Pixels farther from the centre than this are not read; their neighbours still lie within the
+/// patch.
 const RADIUS: f32 = 19.0;
-/// Energy of a cell, a squared grey level a pixel, below which its contrast is not raised to the full.
+/// Energy of a cell, a squared grey level a pixel, below which its contrast is not raised to the
+/// full.
 const FAINT: f32 = 40.0;
 
 /// Numbers that describe a patch.
@@ -53,8 +58,8 @@ pub struct RollModel {
     weights: Vec<f32>,
 }
 
-/// What the regressions of pass `pass` should give for a head rolled by `roll_rad`: a bell over the marks a step wide,
-/// or the roll.
+/// What the regressions of pass `pass` should give for a head rolled by `roll_rad`: a bell over the
+/// marks a step wide, or the roll.
 pub fn targets(pass: usize, roll_rad: f32) -> Vec<f64> {
     match pass {
         0 => (0..MARKS).map(|m| (-0.5 * f64::from((roll_rad - mark(m)) / MARK_RAD).powi(2)).exp()).collect(),
@@ -244,10 +249,11 @@ impl RollEstimator {
         Self { model, features: RollFeatures::default() }
     }
 
-    /// The clockwise roll in radians of the face in the detector's box `[left, top, side]`, looked for around `guess_rad`.
+    /// The clockwise roll in radians of the face in the detector's box `[left, top, side]`, looked
+    /// for around `guess_rad`.
     ///
-    /// `None` if the passes contradict each other or the roll is more than 60 degrees, or more than 45 from the guess: the
-    /// last one known is better.
+    /// `None` if the passes contradict each other or the roll is more than 60 degrees, or more than
+    /// 45 from the guess: the last one known is better.
     pub fn estimate(&mut self, picture: &Gray, face: [f32; 3], guess_rad: f32) -> Option<f32> {
         let first = self.pass(0, picture, face, guess_rad);
         let rest = self.pass(1, picture, face, first) - first;

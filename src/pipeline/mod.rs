@@ -2,10 +2,10 @@
 
 use crate::capture::{FrameSource, Next, Truth};
 use crate::error::Result;
-use crate::face::{HOLD, MAX_FACES, RollEstimator, RollModel, SeetaDetector, TrackedFace, Tracker};
+use crate::face::{Detector, HOLD, MAX_FACES, RollEstimator, RollModel, TrackedFace, Tracker};
 use crate::frame::{Frame, Gray};
-use crate::session::{Estimate, Failover, STILL_STEPS, Session};
-use crate::spec::{CropRule, FaceState, Manifest, Reading, StudentSpec};
+use crate::session::{Estimate, Failover, Finder, STILL_STEPS, Session};
+use crate::spec::{CropRule, FaceState, Manifest, Range, Reading, StudentSpec};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,7 +16,8 @@ pub struct Pipeline {
     rule: CropRule,
     smooth: bool,
     tracker: Tracker,
-    /// `sessions[i]` is that of face `ids[i]`; the faces of the frame at hand stand first, in their order.
+    /// `sessions[i]` is that of face `ids[i]`; the faces of the frame at hand stand first, in their
+    /// order.
     ids: Vec<u32>,
     sessions: Vec<Session>,
     spare: Vec<Session>,
@@ -28,20 +29,39 @@ pub struct Pipeline {
     readings: Vec<Reading>,
     unverified: bool,
     source: Arc<str>,
+    /// Whether it was said that more faces are there than are followed.
+    said_crowded: bool,
 }
 
 impl Pipeline {
-    /// A pipeline for the student that `manifest` describes, on a list of engines or on one that is never replaced.
+    /// A pipeline for the student that `manifest` describes, on a list of engines or on one that is
+    /// never replaced. Faces are found by the embedded detector, on every frame.
     ///
     /// # Errors
     /// If the face detector or the roll estimator cannot be loaded.
     pub fn new(engines: impl Into<Failover>, manifest: &Manifest, smooth: bool) -> Result<Self> {
+        let finder = Finder::shipped(Range::default())?;
+        Self::finding(Box::new(finder), 1, engines, manifest, smooth)
+    }
+
+    /// The same with another detector, which runs on every `every`th frame.
+    ///
+    /// # Errors
+    /// If the roll estimator cannot be loaded.
+    pub fn finding(
+        detector: Box<dyn Detector>,
+        every: u32,
+        engines: impl Into<Failover>,
+        manifest: &Manifest,
+        smooth: bool,
+    ) -> Result<Self> {
+        let rolls = RollEstimator::new(RollModel::shipped()?);
         Ok(Self {
             engines: engines.into(),
             spec: manifest.student.clone(),
             rule: manifest.crop,
             smooth,
-            tracker: Tracker::new(Box::new(SeetaDetector::new()?), RollEstimator::new(RollModel::shipped()?)),
+            tracker: Tracker::new(detector, rolls).every(every),
             ids: Vec::new(),
             sessions: Vec::new(),
             spare: Vec::new(),
@@ -52,6 +72,7 @@ impl Pipeline {
             readings: Vec::new(),
             unverified: false,
             source: Arc::default(),
+            said_crowded: false,
         })
     }
 
@@ -67,14 +88,14 @@ impl Pipeline {
 
     /// Reads every face of a frame; one reading with `face: none` if there is none.
     ///
-    /// A face that the frame does not show, but one a moment before did, gives a reading that is marked as held: its last
-    /// box and values, and a confidence that falls to 0 within [`HOLD`].
+    /// A face that the frame does not show, but one a moment before did, gives a reading that is
+    /// marked as held: its last box and values, and a confidence that falls to 0 within [`HOLD`].
     ///
     /// A face's session lasts as long as the tracker remembers its id; a face away for longer than
     /// [`crate::session::RESET_AFTER`] starts afresh.
     ///
-    /// A frame that bears a file's name is a still: each of its faces is read from a zero state, without the output filter,
-    /// after [`STILL_STEPS`] steps.
+    /// A frame that bears a file's name is a still: each of its faces is read from a zero state,
+    /// without the output filter, after [`STILL_STEPS`] steps.
     ///
     /// # Errors
     /// A malformed frame, a failing detector, or an engine that fails with none to take its place.
@@ -133,6 +154,9 @@ impl Pipeline {
     fn read_frame(&mut self, frame: &Frame, start: Instant) -> Result<()> {
         self.faces.clear();
         self.faces.extend_from_slice(self.tracker.update(&self.gray, frame.time)?);
+        if self.tracker.crowded() && !std::mem::replace(&mut self.said_crowded, true) {
+            log::warn!("more than {MAX_FACES} faces are there; the largest are read");
+        }
         while let Some(gone) = self.ids.iter().position(|id| !self.tracker.remembers(*id)) {
             self.ids.swap_remove(gone);
             let mut session = self.sessions.swap_remove(gone);
@@ -185,6 +209,7 @@ fn reading(blank: &Reading, face: &TrackedFace, found: &Estimate) -> Reading {
     Reading {
         face: FaceState::Id(face.id),
         r#box: Some([x, y, side, side]),
+        roll_deg: Some(face.roll_rad.to_degrees()),
         arousal: Some(found.values[0]),
         valence: Some(found.values[1]),
         confidence: Some(found.confidence.clamp(0.0, 1.0)),

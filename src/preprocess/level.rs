@@ -1,4 +1,5 @@
-//! Turning a wide crop so that a rolled head stands upright, in integers, so that a GPU gives the same bits.
+//! Turning a wide crop so that a rolled head stands upright, in integers, so that a GPU gives the
+//! same bits.
 
 /// Rolls smaller than this, two degrees, are left as they are.
 pub const FLAT_RAD: f32 = 0.034_906_585;
@@ -10,8 +11,9 @@ const WEIGHT_BITS: u32 = 8;
 /// Fraction bits of a place in the wide crop: half pixels times [`TURN_BITS`].
 const PLACE_BITS: u32 = TURN_BITS + 1;
 
-/// Side in pixels of the upright crop that a levelled crop of `size_px` is turned out of: `size_px` and on every side
-/// half of `(sqrt(2) - 1) * size_px`, rounded up, and one more for the bilinear taps.
+/// Side in pixels of the upright crop that a levelled crop of `size_px` is turned out of: `size_px`
+/// and on every side half of `(sqrt(2) - 1) * size_px`, rounded up, and one more for the bilinear
+/// taps.
 pub fn wide_px(size_px: usize) -> usize {
     let pad = (0.5 * (std::f64::consts::SQRT_2 - 1.0) * size_px as f64).ceil() as usize + 1;
     size_px + 2 * pad
@@ -27,7 +29,8 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// The turn that levels a head rolled clockwise by `roll_rad`; `None` where it is flat enough or not finite.
+    /// The turn that levels a head rolled clockwise by `roll_rad`; `None` where it is flat enough
+    /// or not finite.
     pub fn of(roll_rad: f32) -> Option<Self> {
         if !roll_rad.is_finite() || roll_rad.abs() < FLAT_RAD {
             return None;
@@ -37,8 +40,8 @@ impl Turn {
         Some(Self { cos: fixed(cos), sin: fixed(sin) })
     }
 
-    /// Where the output pixel `(i, j)` of a crop of `size_px` lies in the wide crop of `wide` pixels: column and row
-    /// with 17 fraction bits, pixel centres at whole numbers.
+    /// Where the output pixel `(i, j)` of a crop of `size_px` lies in the wide crop of `wide`
+    /// pixels: column and row with 17 fraction bits, pixel centres at whole numbers.
     ///
     /// With `u = 2 i + 1 - size_px` and `v = 2 j + 1 - size_px`, half pixels from the centre:
     /// `((wide - 1) << 16) + [cos u - sin v, sin u + cos v]`, exact in i32 for sides up to 8,191.
@@ -51,8 +54,9 @@ impl Turn {
 
     /// Turns `wide` (`n * n` bytes) into `out` (`size_px * size_px` bytes), bilinear.
     ///
-    /// Column and row are the places' whole parts, the weights `fx` and `fy` the next 8 bits, the rest cut off;
-    /// `out = (top * (256 - fy) + bottom * fy + 32768) >> 16` with `top = left * (256 - fx) + right * fx`.
+    /// Column and row are the places' whole parts, the weights `fx` and `fy` the next 8 bits, the
+    /// rest cut off; `out = (top * (256 - fy) + bottom * fy + 32768) >> 16` with `top = left * (256
+    /// - fx) + right * fx`.
     pub fn apply(self, wide: &[u8], n: usize, out: &mut [u8], size_px: usize) {
         debug_assert!(n >= wide_px(size_px) && wide.len() == n * n && out.len() == size_px * size_px);
         let split = |place: i32| {

@@ -1,25 +1,29 @@
-//! Layer 2: the one resampler. Training, runtime and tests all cut crops with [`Cropper::crop_into`], or, where a head is
-//! rolled, with [`Cropper::level_into`].
+//! Layer 2: the one resampler. Training, runtime and tests all cut crops with
+//! [`Cropper::crop_into`], or, where a head is rolled, with [`Cropper::level_into`].
 
+mod fit;
 mod level;
 mod ring;
 
+pub use fit::{Fitter, reduce};
 pub use level::{FLAT_RAD, Turn, wide_px};
 pub use ring::Ring;
 
 use crate::frame::Gray;
 use crate::spec::CropRule;
 
-/// Fraction bits of a resampling weight; the weights of one output pixel sum to exactly `1 << BITS`.
+/// Fraction bits of a resampling weight; the weights of one output pixel sum to exactly `1 <<
+/// BITS`.
 const BITS: u32 = 14;
 
 /// Cuts a square out of a grey picture and resamples it to `size_px` x `size_px`.
 ///
-/// Separable triangle filter of half-width `max(1, side / detail_px)` source pixels: bilinear when enlarging,
-/// antialiased when reducing to `detail_px` or less. Output pixel `i` is centred at `x + (i + 0.5) * side / size_px`; weights are
-/// 14-bit integers, the horizontal pass keeps 6 fraction bits in u16, the vertical pass rounds half up.
-/// Pixels outside the picture repeat its edge. Holds its buffers, so a warm cropper allocates nothing
-/// unless a crop reaches further than any before it.
+/// Separable triangle filter of half-width `max(1, side / detail_px)` source pixels: bilinear when
+/// enlarging, antialiased when reducing to `detail_px` or less. Output pixel `i` is centred at `x +
+/// (i + 0.5) * side / size_px`; weights are 14-bit integers, the horizontal pass keeps 6 fraction
+/// bits in u16, the vertical pass rounds half up. Pixels outside the picture repeat its edge. Holds
+/// its buffers, so a warm cropper allocates nothing unless a crop reaches further than any before
+/// it.
 #[derive(Debug, Clone)]
 pub struct Cropper {
     size_px: usize,
@@ -105,11 +109,12 @@ impl Cropper {
         self.resample(image, square, 0, out);
     }
 
-    /// As [`Cropper::crop_into`] for the square turned clockwise by `roll_rad` about its centre, so that a head rolled by
-    /// `roll_rad` comes out upright. Below [`FLAT_RAD`], and for a roll that is not finite, it is `crop_into` to the bit.
+    /// As [`Cropper::crop_into`] for the square turned clockwise by `roll_rad` about its centre, so
+    /// that a head rolled by `roll_rad` comes out upright. Below [`FLAT_RAD`], and for a roll that
+    /// is not finite, it is `crop_into` to the bit.
     ///
-    /// Cuts the upright square of [`wide_px`] pixels at the crop's own pitch and filter, which circumscribes the turned
-    /// one, and turns it by [`Turn::apply`].
+    /// Cuts the upright square of [`wide_px`] pixels at the crop's own pitch and filter, which
+    /// circumscribes the turned one, and turns it by [`Turn::apply`].
     pub fn level_into(&mut self, image: &Gray, square: [f32; 3], roll_rad: f32, out: &mut [u8]) {
         let Some(turn) = Turn::of(roll_rad) else { return self.crop_into(image, square, out) };
         let n = wide_px(self.size_px);
@@ -120,7 +125,8 @@ impl Cropper {
         self.wide = wide;
     }
 
-    /// Computes the taps of the square `[x, y, side]` of `image`; false where [`Cropper::crop_into`] gives a black crop.
+    /// Computes the taps of the square `[x, y, side]` of `image`; false where
+    /// [`Cropper::crop_into`] gives a black crop.
     #[cfg(feature = "cuda")]
     pub(crate) fn aim(&mut self, image: &Gray, square: [f32; 3]) -> bool {
         self.aim_wide(image, square, 0)
@@ -154,30 +160,36 @@ impl Cropper {
 
     /// Resamples the square with `pad` pixels more on every side.
     fn resample(&mut self, image: &Gray, square: [f32; 3], pad: usize, out: &mut [u8]) {
-        let size = self.size_px + 2 * pad;
         if !self.aim_wide(image, square, pad) {
             out.fill(0);
             return;
         }
-        let row_at = |j: i64| j.clamp(0, image.height as i64 - 1) as usize;
-        let top = row_at(self.rows.first[0]);
-        let bottom = row_at(self.rows.first[size - 1] + self.rows.per_output as i64 - 1);
-        self.strip.clear();
-        self.strip.resize((bottom + 1 - top) * size, 0);
-        for (line, source_row) in self.strip.chunks_exact_mut(size).zip(top..=bottom) {
-            let row = &image.data[source_row * image.width..][..image.width];
-            horizontal(row, &self.columns, line);
-        }
-        for (j, line) in out.chunks_exact_mut(size).enumerate() {
-            let weights = &self.rows.weights[j * self.rows.per_output..][..self.rows.per_output];
-            for (i, o) in line.iter_mut().enumerate() {
-                let mut acc = 0i32;
-                for (k, &w) in weights.iter().enumerate() {
-                    let r = row_at(self.rows.first[j] + k as i64) - top;
-                    acc += i32::from(self.strip[r * size + i]) * w;
-                }
-                *o = ((acc + (1 << (BITS + 5))) >> (BITS + 6)) as u8;
+        weigh(image, &self.columns, &self.rows, &mut self.strip, out);
+    }
+}
+
+/// Writes the weighted means of `image` that the taps name: a pixel for each of `columns`, line by
+/// line for each of `rows`.
+fn weigh(image: &Gray, columns: &Taps, rows: &Taps, strip: &mut Vec<u16>, out: &mut [u8]) {
+    let size = columns.first.len();
+    let row_at = |j: i64| j.clamp(0, image.height as i64 - 1) as usize;
+    let top = row_at(rows.first[0]);
+    let bottom = row_at(rows.first[rows.first.len() - 1] + rows.per_output as i64 - 1);
+    strip.clear();
+    strip.resize((bottom + 1 - top) * size, 0);
+    for (line, source_row) in strip.chunks_exact_mut(size).zip(top..=bottom) {
+        let row = &image.data[source_row * image.width..][..image.width];
+        horizontal(row, columns, line);
+    }
+    for (j, line) in out.chunks_exact_mut(size).enumerate() {
+        let weights = &rows.weights[j * rows.per_output..][..rows.per_output];
+        for (i, o) in line.iter_mut().enumerate() {
+            let mut acc = 0i32;
+            for (k, &w) in weights.iter().enumerate() {
+                let r = row_at(rows.first[j] + k as i64) - top;
+                acc += i32::from(strip[r * size + i]) * w;
             }
+            *o = ((acc + (1 << (BITS + 5))) >> (BITS + 6)) as u8;
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The last few crops of a face.
 
-/// A ring of crops, contiguous and oldest first, as engines take it. The first crop fills every slot.
+/// A ring of crops, contiguous and oldest first, as engines take it. The first crop fills every
+/// slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ring {
     bytes: Vec<u8>,

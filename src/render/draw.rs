@@ -39,6 +39,37 @@ impl Placement {
         let side = BOX_SIDE * self.size_px;
         [cx - 0.5 * side, cy - 0.5 * side, side]
     }
+
+    /// Where the spot `(u, v)` of the head's front is seen, in pixels; `jaw` is how far the chin has dropped. The inverse of
+    /// what drawing does for a pixel.
+    pub fn spot(&self, person: &Person, jaw: f32, pose: Pose, [u, v]: [f32; 2]) -> [f32; 2] {
+        let (yaw, pitch, roll) = (pose.yaw.sin_cos(), pose.pitch.sin_cos(), pose.roll.sin_cos());
+        let (mut tall, mut wide, mut at) = (1.0, person.head_width, [0.0; 2]);
+        // The head's breadth depends on the height that is looked for.
+        for _ in 0..6 {
+            let (us, vs) = (u / wide, v / tall);
+            let depth = (1.0 - us * us - vs * vs).max(0.0).sqrt();
+            let (ys, z1) = (vs * pitch.1 + depth * pitch.0, depth * pitch.1 - vs * pitch.0);
+            let xs = us * yaw.1 + z1 * yaw.0;
+            (tall, wide) = (stretch(ys, jaw), breadth(person, ys));
+            at = [xs * wide, ys * tall];
+        }
+        let [x, y] = at;
+        let turned = [x * roll.1 - y * roll.0, x * roll.0 + y * roll.1];
+        let drift = [pose.dx, pose.dy];
+        std::array::from_fn(|k| self.center[k] + self.size_px * (drift[k] + turned[k]))
+    }
+}
+
+/// Length of the head's lower half over its upper.
+fn stretch(y: f32, jaw: f32) -> f32 {
+    1.0 + if y > 0.0 { jaw } else { 0.0 }
+}
+
+/// Half the head's breadth at a height of its ellipsoid.
+fn breadth(person: &Person, ys: f32) -> f32 {
+    let low = ys.max(0.0);
+    person.head_width * (1.0 - person.jaw_taper * low * low)
 }
 
 /// An RGB picture, 3 bytes a pixel, rows top to bottom.
@@ -156,11 +187,9 @@ impl<'a> Model<'a> {
     }
 
     fn head(&self, pixel: &mut [u8], x: f32, y: f32) {
-        let p = self.features.person;
-        let tall = 1.0 + if y > 0.0 { self.features.jaw } else { 0.0 };
+        let tall = stretch(y, self.features.jaw);
         let ys = y / tall;
-        let low = ys.max(0.0);
-        let wide = p.head_width * (1.0 - p.jaw_taper * low * low);
+        let wide = breadth(self.features.person, ys);
         let xs = x / wide;
         let r2 = xs * xs + ys * ys;
         if r2 >= 1.0 {

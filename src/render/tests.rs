@@ -72,3 +72,34 @@ fn a_smile_changes_the_mouth_and_not_the_hair() {
     assert_eq!(differ(0..12), 0);
     assert!(differ(65..85) > 200);
 }
+
+#[test]
+fn a_spot_is_seen_where_it_is_drawn() {
+    let person = Person::new(3);
+    let e = Expression::from_affect(Affect { arousal: 0.0, valence: 0.0 }, &person, &Style::PLAIN);
+    for (yaw, pitch, roll) in [(0.0, 0.0, 0.0), (0.5, 0.1, 0.3), (-0.4, -0.2, -1.2), (0.2, 0.3, 2.5)] {
+        let pose = Pose { yaw, pitch, roll, dx: 0.1, dy: -0.05 };
+        let place = Placement::new([200.0, 200.0], 90.0);
+        let draw = |e: Expression| {
+            let mut rgb = vec![0; 3 * 400 * 400];
+            Canvas { data: &mut rgb, width: 400, height: 400 }.person(&person, e, pose, &place);
+            rgb
+        };
+        // What opens and shuts are the eyes: the middle of what changes lies between them.
+        let (open, shut) = (draw(Expression { au43: 0.0, ..e }), draw(Expression { au43: 1.0, ..e }));
+        let (mut sum, mut n) = ([0.0f32; 2], 0.0f32);
+        for (i, (a, b)) in open.chunks_exact(3).zip(shut.chunks_exact(3)).enumerate() {
+            if a[0].abs_diff(b[0]) > 24 {
+                (sum[0], sum[1], n) = (sum[0] + (i % 400) as f32, sum[1] + (i / 400) as f32, n + 1.0);
+            }
+        }
+        let eyes = [-person.eye_x, person.eye_x].map(|u| place.spot(&person, 0.0, pose, [u, person.eye_v]));
+        for k in 0..2 {
+            let middle = 0.5 * (eyes[0][k] + eyes[1][k]);
+            assert!(
+                n > 50.0 && (sum[k] / n + 0.5 - middle).abs() < 12.0,
+                "{yaw} {pitch} {roll}: {eyes:?}, {sum:?} / {n}"
+            );
+        }
+    }
+}

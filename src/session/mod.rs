@@ -3,10 +3,12 @@
 mod decode;
 mod faces;
 pub mod failover;
+mod finder;
 mod smooth;
 
 pub use decode::{Estimate, TOLERANCE, decode};
 pub use failover::Failover;
+pub use finder::{Finder, shipped_detector};
 pub use smooth::{Smoother, TAU_S};
 
 use crate::engine::{Engine, FaceStep, Stream};
@@ -35,6 +37,8 @@ pub struct Session {
     /// As [`FaceStep::stream`]. Whatever changes ring or state behind the back of an engine's frame path gives a fresh name,
     /// so that what a device holds under the old one is never read again.
     stream: u64,
+    /// The place of the engine that stepped it last among those of a [`Failover`].
+    slot: Option<usize>,
     rule: CropRule,
     cropper: Cropper,
     ring: Ring,
@@ -53,6 +57,7 @@ impl Session {
         let (ring, hidden) = (Ring::new(spec.ring, spec.size_px), vec![0.0; spec.hidden]);
         Self {
             stream: fresh_name(),
+            slot: None,
             rule,
             cropper: Cropper::for_rule(&rule),
             before: (ring.clone(), hidden.clone()),
@@ -108,6 +113,13 @@ impl Session {
         }
         self.before.0.copy_from(&self.ring);
         self.before.1.copy_from_slice(&self.hidden);
+    }
+
+    /// Says which engine steps it next: what another one holds is from before that step.
+    fn on(&mut self, slot: usize) {
+        if self.slot.replace(slot) != Some(slot) {
+            self.stream = fresh_name();
+        }
     }
 
     /// Back to [`Session::begin`], whatever an engine has done since.

@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(kept("r.jsonl", "{}\n"), (3, 0, false));
         assert_eq!(kept("r.jsonl", "{}\n{\"a\":1"), (3, 6, false));
         assert_eq!(kept("r.jsonl", "{}\n{\"a\":1}"), (10, 0, true));
-        let row = "0.040000,1,none,,,,,,,,,,,,reference,9,cam,,,false";
+        let row = "0.040000,1,none,,,,,,,,,,,,reference,9,cam,,,,false";
         assert_eq!(kept("r.csv", &format!("{HEADER}\n{row}\n")).1, 0);
         let whole = format!("{HEADER}\n");
         assert_eq!(kept("r.csv", &format!("{whole}{}", &row[..20])), (whole.len() as u64, 20, false));

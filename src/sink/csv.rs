@@ -10,7 +10,7 @@ macro_rules! columns {
     ($more:literal) => {
         concat!(
             "time_s,frame,face,box_x,box_y,box_w,box_h,arousal,valence,confidence,",
-            "arousal_low,arousal_high,valence_low,valence_high,engine,latency_us,source,time,file,held",
+            "arousal_low,arousal_high,valence_low,valence_high,engine,latency_us,source,time,file,roll_deg,held",
             $more
         )
     };
@@ -78,23 +78,26 @@ fn row(w: &mut Vec<u8>, r: &Reading, marked: bool) -> std::io::Result<()> {
         FaceState::Id(id) => write!(w, "{id}")?,
         FaceState::None(_) => write!(w, "none")?,
     }
-    let mut cells = |values: Option<&[f32]>, n: usize| {
-        (0..n).try_for_each(|i| match values.and_then(|v| v.get(i)) {
-            Some(v) => write!(w, ",{v}"),
-            None => write!(w, ","),
-        })
-    };
-    cells(r.r#box.as_ref().map(|b| &b[..]), 4)?;
+    cells(w, r.r#box.as_ref().map(|b| &b[..]), 4)?;
     for value in [r.arousal, r.valence, r.confidence] {
-        cells(value.as_ref().map(std::slice::from_ref), 1)?;
+        cells(w, value.as_ref().map(std::slice::from_ref), 1)?;
     }
-    cells(r.interval.as_ref().map(|i| i.as_flattened()), 4)?;
+    cells(w, r.interval.as_ref().map(|i| i.as_flattened()), 4)?;
     write!(w, ",{},{},", r.engine, r.latency_us)?;
     text(w, &r.source);
     write!(w, ",{},", r.time.and_then(utc).unwrap_or_default())?;
     text(w, r.file.as_deref().unwrap_or_default());
+    cells(w, r.roll_deg.as_ref().map(std::slice::from_ref), 1)?;
     write!(w, ",{}", r.held)?;
     if marked { writeln!(w, ",{}", r.unverified) } else { writeln!(w) }
+}
+
+/// `n` cells, empty where there are no values.
+fn cells(w: &mut Vec<u8>, values: Option<&[f32]>, n: usize) -> std::io::Result<()> {
+    (0..n).try_for_each(|i| match values.and_then(|v| v.get(i)) {
+        Some(v) => write!(w, ",{v}"),
+        None => write!(w, ","),
+    })
 }
 
 /// A cell of any text.

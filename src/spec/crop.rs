@@ -3,40 +3,45 @@
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// Maps a detector's square face box to the square crop that the student sees.
+/// Maps a face's square to the square crop that the student sees.
 ///
-/// With a box of side `s` centred at `(cx, cy)` the crop is centred at
+/// With a square of side `s` centred at `(cx, cy)` the crop is centred at
 /// `(cx + shift_x * s, cy + shift_y * s)` and has side `margin * s`; it is resampled to
 /// `size_px` x `size_px` grey u8 by `preprocess::Cropper`. Pixels outside the picture
 /// repeat its edge.
 ///
-/// The crop is upright in the head's own frame: a head rolled by more than two degrees is levelled by
-/// `preprocess::Cropper::level_into` about the crop's centre, its shift turning with it, by the roll that
-/// `face::RollEstimator` found (clockwise positive). Pictures that are crops themselves, FER+'s, are taken as they are, so
-/// a student has seen the natural roll of such pictures and what its augmentation adds.
+/// The crop is upright in the head's own frame: a head rolled by more than two degrees is levelled
+/// by `preprocess::Cropper::level_into` about the crop's centre, its shift turning with it, by the
+/// roll that `face::RollEstimator` found (clockwise positive). Pictures that are crops themselves,
+/// FER+'s, are taken as they are, so a student has seen the natural roll of such pictures and what
+/// its augmentation adds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CropRule {
     /// Side of the crop in pixels.
     pub size_px: usize,
-    /// Finest detail kept: a crop is low-passed as if it had first been taken with this many pixels a side,
-    /// so that a large, sharp face looks to the student like the 48-pixel pictures it learnt from.
+    /// Finest detail kept: a crop is low-passed as if it had first been taken with this many pixels
+    /// a side, so that a large, sharp face looks to the student like the 48-pixel pictures it
+    /// learnt from.
     pub detail_px: usize,
-    /// Side of the crop over side of the detector's box.
+    /// Side of the crop over side of the face's square.
     pub margin: f32,
-    /// Horizontal shift of the centre, in box sides, positive to the right.
+    /// Horizontal shift of the centre, in the square's sides, positive to the right.
     pub shift_x: f32,
-    /// Vertical shift of the centre, in box sides, positive downwards.
+    /// Vertical shift of the centre, in the square's sides, positive downwards.
     pub shift_y: f32,
 }
 
 impl CropRule {
-    /// The rule of the shipped students: the embedded detector's boxes mapped to the framing of FER+ pictures.
+    /// The rule of the shipped students: the embedded detector's boxes mapped to the framing of
+    /// FER+ pictures.
     ///
-    /// Medians of `face::crop_rule_from` over 800 FER+ training pictures. Over all 28,487 (`vaerr-train crop-rule
+    /// Medians of `face::crop_rule_from` over 800 FER+ training pictures. Over all 28,487
+    /// (`vaerr-train crop-rule
     /// --pictures 100000`; a face found in 81 %) they are 1.091, 0.006 and 0, 1.6 % of the side away, with
-    /// interquartile ranges of 0.183 of the crop's side for its side, 0.065 for its horizontal and 0.058 for its vertical
-    /// place: the rule stays what the shipped student was trained with, and training jitters its crops.
+    /// interquartile ranges of 0.183 of the crop's side for its side, 0.065 for its horizontal and
+    /// 0.058 for its vertical place: the rule stays what the shipped student was trained with, and
+    /// training jitters its crops.
     pub const FERPLUS: Self = Self { size_px: 80, detail_px: 48, margin: 1.108, shift_x: 0.004, shift_y: 0.004 };
 
     /// [`Self::FERPLUS`] for a student whose crops have another side.
@@ -52,8 +57,9 @@ impl CropRule {
         [cx - 0.5 * crop, cy - 0.5 * crop, crop]
     }
 
-    /// The crop square of a box whose head is rolled clockwise by `roll_rad`: as [`CropRule::square`], but the shift
-    /// turns with the head. It is the square to hand to `preprocess::Cropper::level_into`, before turning.
+    /// The crop square of a box whose head is rolled clockwise by `roll_rad`: as
+    /// [`CropRule::square`], but the shift turns with the head. It is the square to hand to
+    /// `preprocess::Cropper::level_into`, before turning.
     pub fn square_at(&self, face: [f32; 3], roll_rad: f32) -> [f32; 3] {
         if roll_rad == 0.0 {
             return self.square(face);

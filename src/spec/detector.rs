@@ -1,10 +1,11 @@
-//! The face detector as data: a chain of convolutions on a grey picture, and maps of numbers that are read off some of them.
+//! The face detector as data: a chain of convolutions on a grey picture, and maps of numbers that
+//! are read off some of them.
 
 use super::ConvSpec;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// Numbers of a cell of a map: score, box, points, turn; see [`Cell`].
+/// Numbers of a cell of a map: score, box, points, turn; see [`Detection`].
 pub const CELL: usize = 16;
 
 /// Shape of a detector.
@@ -67,13 +68,14 @@ impl DetectorSpec {
     }
 }
 
-/// What a cell of a map says, in pixels of the picture that the network saw.
+/// A face as a cell of a map says it, in pixels of the picture that the network saw.
 ///
-/// The cell in column `x` and line `y` of a map of stride `s` stands for the place `c = (s (x + 1/2), s (y + 1/2))`. Its numbers are
-/// the score's logit; the box's centre less `c`, in strides; the logarithms of its width and height in units of four strides; five points
-/// less `c`, in units of two strides; and the head's turn in units of 90 degrees.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Cell {
+/// The cell in column `x` and line `y` of a map of stride `s` stands for the place `c = (s (x +
+/// 1/2), s (y + 1/2))`. Its numbers are the score's logit; the box's centre less `c`, in strides;
+/// the logarithms of its width and height in units of four strides; five points less `c`, in units
+/// of two strides; and the head's turn in units of 90 degrees.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Detection {
     /// In (0, 1).
     pub score: f32,
     /// Centre, width, height.
@@ -84,7 +86,7 @@ pub struct Cell {
     pub yaw_deg: f32,
 }
 
-impl Cell {
+impl Detection {
     /// Of the cell's numbers.
     pub fn read(numbers: &[f32; CELL], stride: f32, [x, y]: [usize; 2]) -> Self {
         let c = [x, y].map(|i| stride * (i as f32 + 0.5));
@@ -112,6 +114,12 @@ impl Cell {
         numbers
     }
 
+    /// The same in a picture `factor` times as large.
+    pub fn scaled(&self, factor: f32) -> Self {
+        let by = |v: f32| v * factor;
+        Self { rect: self.rect.map(by), points: self.points.map(|p| p.map(by)), ..*self }
+    }
+
     /// Intersection over union of the boxes.
     pub fn overlap(&self, other: &Self) -> f32 {
         overlap(self.rect, other.rect)
@@ -129,12 +137,20 @@ pub fn overlap(a: [f32; 4], b: [f32; 4]) -> f32 {
     both / (a[2] * a[3] + b[2] * b[3] - both).max(f32::MIN_POSITIVE)
 }
 
+/// Adds to `found` what the cells of a map of `width` columns say with at least `least_score`.
+pub fn gather(cells: &[[f32; CELL]], width: usize, stride: usize, least_score: f32, found: &mut Vec<Detection>) {
+    let least = -(1.0 / least_score - 1.0).ln();
+    for (i, cell) in cells.iter().enumerate().filter(|(_, cell)| cell[0] >= least) {
+        found.push(Detection::read(cell, stride as f32, [i % width, i / width]));
+    }
+}
+
 /// Boxes that overlap by more than this are of one face.
 pub const SAME_FACE: f32 = 0.4;
 
 /// Keeps the best of the cells that are of one face, best first (greedy non-maximum suppression).
-pub fn suppress(cells: &mut Vec<Cell>) {
-    cells.sort_by(|a, b| b.score.total_cmp(&a.score));
+pub fn suppress(cells: &mut Vec<Detection>) {
+    cells.sort_unstable_by(|a, b| b.score.total_cmp(&a.score).then(a.rect[0].total_cmp(&b.rect[0])));
     let mut kept = 0;
     for i in 0..cells.len() {
         let cell = cells[i];
@@ -144,6 +160,62 @@ pub fn suppress(cells: &mut Vec<Cell>) {
         }
     }
     cells.truncate(kept);
+}
+
+/// How far away faces are found: the longer side at which pictures are searched. Its cost grows
+/// with the area.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Range {
+    Near,
+    #[default]
+    Room,
+    Hall,
+}
+
+impl Range {
+    pub const ALL: [Self; 3] = [Self::Near, Self::Room, Self::Hall];
+    /// Side of the smallest face that is found, in pixels of the picture that the network sees.
+    pub const LEAST_PX: f32 = 8.0;
+    /// Side of a face in metres: the root of its breadth times its height.
+    const FACE_M: f32 = 0.16;
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Near => "near",
+            Self::Room => "room",
+            Self::Hall => "hall",
+        }
+    }
+
+    /// The longer side in pixels.
+    pub fn width_px(self) -> usize {
+        match self {
+            Self::Near => 160,
+            Self::Room => 320,
+            Self::Hall => 640,
+        }
+    }
+
+    /// Side of the smallest face that is found in pictures whose longer side has `long_px` pixels.
+    pub fn least_px(self, long_px: usize) -> f32 {
+        Self::LEAST_PX * long_px as f32 / self.width_px() as f32
+    }
+
+    /// How many metres away such a face is from a camera that sees `fov_deg` degrees along the
+    /// longer side.
+    pub fn farthest_m(self, fov_deg: f32) -> f32 {
+        let seen_m = Self::FACE_M * self.width_px() as f32 / Self::LEAST_PX;
+        seen_m / (2.0 * (0.5 * fov_deg.to_radians()).tan())
+    }
+}
+
+impl std::str::FromStr for Range {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let found = Self::ALL.into_iter().find(|r| r.name() == text);
+        found.ok_or_else(|| Error::usage(format!("the range {text:?} is not known")).remedy("near, room or hall"))
+    }
 }
 
 #[cfg(test)]
@@ -181,14 +253,14 @@ mod tests {
 
     #[test]
     fn a_cell_reads_what_it_writes() {
-        let cell = Cell {
+        let cell = Detection {
             score: 0.5,
             rect: [40.0, 52.0, 30.0, 41.0],
             points: [[30.0, 45.0], [48.0, 44.0], [39.0, 53.0], [33.0, 62.0], [46.0, 61.0]],
             yaw_deg: -20.0,
         };
         for (stride, at) in [(8.0, [4, 6]), (16.0, [2, 3])] {
-            let back = Cell::read(&cell.write(stride, at), stride, at);
+            let back = Detection::read(&cell.write(stride, at), stride, at);
             let near = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-3);
             assert!(
                 near(&back.rect, &cell.rect) && near(back.points.as_flattened(), cell.points.as_flattened()),
@@ -199,12 +271,32 @@ mod tests {
     }
 
     #[test]
+    fn cells_are_gathered_by_score_with_their_places() {
+        let mut cells = [[0.0; CELL]; 6];
+        (0..6).for_each(|i| cells[i][0] = i as f32 - 2.5);
+        let mut found = Vec::new();
+        gather(&cells, 3, 8, 0.5, &mut found);
+        let centres: Vec<[f32; 2]> = found.iter().map(|f| [f.rect[0], f.rect[1]]).collect();
+        assert_eq!(centres, [[4.0, 12.0], [12.0, 12.0], [20.0, 12.0]]);
+    }
+
+    #[test]
     fn the_best_cell_of_a_face_stays() {
-        let cell = |score, x: f32| Cell { score, rect: [x, 20.0, 20.0, 20.0], points: [[0.0; 2]; 5], yaw_deg: 0.0 };
+        let cell =
+            |score, x: f32| Detection { score, rect: [x, 20.0, 20.0, 20.0], points: [[0.0; 2]; 5], yaw_deg: 0.0 };
         let mut cells = vec![cell(0.5, 21.0), cell(0.9, 20.0), cell(0.7, 60.0), cell(0.6, 58.0), cell(0.4, 36.0)];
         suppress(&mut cells);
         assert_eq!(cells.iter().map(|c| c.score).collect::<Vec<_>>(), [0.9, 0.7, 0.4]);
         assert_eq!((overlap([0.0, 0.0, 2.0, 2.0], [1.0, 0.0, 2.0, 2.0]) * 3.0).round(), 1.0);
         assert_eq!(overlap([0.0, 0.0, 2.0, 2.0], [9.0, 0.0, 2.0, 2.0]), 0.0);
+    }
+
+    #[test]
+    fn ranges_say_how_small_and_how_far() {
+        assert_eq!(Range::ALL.map(|r| r.least_px(640)), [32.0, 16.0, 8.0]);
+        // At 53.13 degrees a camera sees as much as it is away.
+        let away = Range::ALL.map(|r| (10.0 * r.farthest_m(53.1301)).round());
+        assert_eq!(away, [32.0, 64.0, 128.0]);
+        assert!(Range::ALL.iter().all(|r| r.name().parse::<Range>().unwrap() == *r) && "far".parse::<Range>().is_err());
     }
 }

@@ -12,6 +12,7 @@ mod trust;
 
 pub use certificate::Certificate;
 pub use crop::CropRule;
+pub use detector::Range;
 pub use manifest::{Calibration, FileEntry, Manifest, Metrics, SplitMetrics};
 pub use output::{BINS, HEADS, Head, bin_center, bin_of, bin_width};
 pub use reading::{FaceState, NoFace, Reading, utc};

@@ -41,7 +41,8 @@ impl Default for FaceState {
     }
 }
 
-/// RFC 3339 in UTC, to the millisecond: `2026-11-30T14:00:00.125Z`; `None` outside the years -9999 to 9999.
+/// RFC 3339 in UTC, to the millisecond: `2026-11-30T14:00:00.125Z`; `None` outside the years -9999
+/// to 9999.
 pub fn utc(time: SystemTime) -> Option<String> {
     jiff::Timestamp::try_from(time).ok().map(|t| format!("{t:.3}"))
 }
@@ -58,13 +59,15 @@ fn as_optional_text<S: Serializer>(text: &Option<Arc<str>>, to: S) -> Result<S::
     text.as_deref().serialize(to)
 }
 
-/// One face in one frame. A frame without a face gives one reading with `face: "none"` and no values.
+/// One face in one frame. A frame without a face gives one reading with `face: "none"` and no
+/// values.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Reading {
     /// What the frame came from, as the user named it.
     #[serde(serialize_with = "as_text")]
     pub source: Arc<str>,
-    /// When the frame was taken, by the source's own clock; written as [`utc`] gives it. Files and pictures have none.
+    /// When the frame was taken, by the source's own clock; written as [`utc`] gives it. Files and
+    /// pictures have none.
     #[serde(serialize_with = "as_utc")]
     pub time: Option<SystemTime>,
     /// Time stamp of the frame in seconds since the stream began.
@@ -76,16 +79,20 @@ pub struct Reading {
     pub file: Option<Arc<str>>,
     /// Stable id of the face, or `"none"`.
     pub face: FaceState,
-    /// Whether the face is not seen in this frame and what stands here is what it last showed; written only if so.
+    /// Whether the face is not seen in this frame and what stands here is what it last showed;
+    /// written only if so.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub held: bool,
     /// The face box in pixels of the frame: left, top, width, height.
     pub r#box: Option<[f32; 4]>,
+    /// How far the head is rolled, clockwise, in degrees; read up to 60 to either side.
+    pub roll_deg: Option<f32>,
     /// How excited the reaction looks, in [-1, 1].
     pub arousal: Option<f32>,
     /// How pleasant the reaction looks, in [-1, 1].
     pub valence: Option<f32>,
-    /// Calibrated probability that both values lie within +-0.25 of the label, in [0, 1]; falls while a face is held.
+    /// Calibrated probability that both values lie within +-0.25 of the label, in [0, 1]; falls
+    /// while a face is held.
     pub confidence: Option<f32>,
     /// Central 80 % interval: `[[arousal low, high], [valence low, high]]`.
     pub interval: Option<[[f32; 2]; 2]>,

@@ -8,11 +8,12 @@ use super::net::StudentNet;
 use super::run::checkpoint::{self, replace_file};
 use super::run::pace;
 use crate::error::{Error, Result};
-use crate::face::{CropRuleFit, SeetaDetector, crop_rule_from};
+use crate::face::{CropRuleFit, crop_rule_from};
 use crate::metrics::Agreement;
 use crate::preprocess::Cropper;
 use crate::render::Rng;
-use crate::spec::{CropRule, Head, StudentSpec};
+use crate::session::Finder;
+use crate::spec::{CropRule, Head, Range, StudentSpec};
 use burn::module::Module;
 use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -133,7 +134,7 @@ pub fn whole(still: &Still) -> [f32; 3] {
 pub fn crop_rule(train: &Path, pictures: usize, seed: u64) -> Result<CropRuleFit> {
     let stills = ferplus::load(train)?.stills;
     let drawn = shuffled(stills.len(), seed, 0).into_iter().take(pictures).map(|i| stills[i].image.clone());
-    crop_rule_from(&mut SeetaDetector::new()?, drawn, CropRule::FERPLUS)
+    crop_rule_from(&mut Finder::shipped(Range::default())?, drawn, CropRule::FERPLUS)
 }
 
 struct Fitter<'a> {

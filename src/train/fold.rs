@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::model::{Conv, Gru, Linear, Student, Trunk};
 use crate::spec::StudentSpec;
 use burn::module::{Param, RunningState};
+use burn::nn::BatchNorm;
 use burn::tensor::activation;
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -13,18 +14,22 @@ pub(super) fn values<const D: usize>(t: Tensor<D>) -> Result<Vec<f32>> {
     t.into_data().try_to_vec().map_err(|e| Error::model(format!("cannot read a trained tensor: {e:?}")))
 }
 
-/// Branches summed and BatchNorm (running statistics) multiplied in, in f64.
-fn fold_conv(conv: &RepConv) -> Result<Conv> {
-    let kernel = values(conv.kernel_sum())?;
-    let (gamma, beta) = (values(conv.norm.gamma.val())?, values(conv.norm.beta.val())?);
-    let (mean, var) = (values(conv.norm.running_mean.value_sync())?, values(conv.norm.running_var.value_sync())?);
+/// A kernel with BatchNorm (running statistics) multiplied in, in f64.
+pub(super) fn fold_norm(kernel: &[f32], norm: &BatchNorm) -> Result<Conv> {
+    let (gamma, beta) = (values(norm.gamma.val())?, values(norm.beta.val())?);
+    let (mean, var) = (values(norm.running_mean.value_sync())?, values(norm.running_var.value_sync())?);
     let per_out = kernel.len() / gamma.len();
     let gain: Vec<f64> =
-        gamma.iter().zip(&var).map(|(&g, &v)| f64::from(g) / (f64::from(v) + conv.norm.epsilon).sqrt()).collect();
+        gamma.iter().zip(&var).map(|(&g, &v)| f64::from(g) / (f64::from(v) + norm.epsilon).sqrt()).collect();
     Ok(Conv {
         weight: kernel.iter().enumerate().map(|(i, &w)| (f64::from(w) * gain[i / per_out]) as f32).collect(),
         bias: (0..gain.len()).map(|o| (f64::from(beta[o]) - f64::from(mean[o]) * gain[o]) as f32).collect(),
     })
+}
+
+/// Branches summed and BatchNorm multiplied in.
+fn fold_conv(conv: &RepConv) -> Result<Conv> {
+    fold_norm(&values(conv.kernel_sum())?, &conv.norm)
 }
 
 /// GRU and heads in the student's order.

@@ -4,12 +4,14 @@ use super::data::ferplus::{self, Still};
 use super::evaluate::{evaluate, predict_cut};
 use super::roll::RollConfig;
 use crate::error::Result;
-use crate::face::{Detection, Detector, RollEstimator, RollModel, SeetaDetector};
+use crate::face::{Detector, Pose, RollEstimator, RollModel, SURE_SCORE};
 use crate::frame::Gray;
 use crate::model::{Bundle, Precision};
 use crate::preprocess::Cropper;
 use crate::render::Rng;
-use crate::spec::{CropRule, SplitMetrics};
+use crate::session::Finder;
+use crate::spec::detector::Detection;
+use crate::spec::{CropRule, Range, SplitMetrics};
 use rayon::prelude::*;
 use std::fmt::Write;
 
@@ -22,8 +24,6 @@ const DETECTOR_PICTURES: usize = 300;
 
 /// Each so many-th picture of a split is measured.
 const EVERY: usize = 6;
-/// Score of a detection that the tracker takes at its first sight.
-const SURE: f32 = 6.0;
 
 /// Median and 90th percentile of absolute errors, in degrees.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -133,20 +133,20 @@ fn spread(mut values: Vec<f64>) -> Spread {
 }
 
 /// True if an upright search of `picture` on its canvas finds a face of at least `score` at its place.
-fn finds(detector: &mut SeetaDetector, found: &mut Vec<Detection>, canvas: &Gray, score: f32) -> Result<bool> {
+fn finds(detector: &mut Finder, found: &mut Vec<Detection>, canvas: &Gray, score: f32) -> Result<bool> {
     detector.detect(canvas, found)?;
     let centred = |d: &Detection| {
-        let gap = |start: f32| (start + 0.5 * d.square[2] - 0.5 * CANVAS_PX as f32).abs();
-        d.score >= score && gap(d.square[0]).max(gap(d.square[1])) < 0.25 * PICTURE_PX
+        let gap = Pose::of(d).centre.map(|v| (v - 0.5 * CANVAS_PX as f32).abs());
+        d.score >= score && gap[0].max(gap[1]) < 0.25 * PICTURE_PX
     };
     Ok(found.iter().any(centred))
 }
 
 /// The pictures that show a face to a sure search as they are.
 fn detected(stills: &[Still]) -> Result<Vec<Still>> {
-    let (mut detector, mut found, mut out) = (SeetaDetector::new()?, Vec::new(), Vec::new());
+    let (mut detector, mut found, mut out) = (Finder::shipped(Range::default())?, Vec::new(), Vec::new());
     for still in stills {
-        if finds(&mut detector, &mut found, &canvas(&still.image, 0.0), SURE)? {
+        if finds(&mut detector, &mut found, &canvas(&still.image, 0.0), SURE_SCORE)? {
             out.push(still.clone());
         }
     }
@@ -155,7 +155,7 @@ fn detected(stills: &[Still]) -> Result<Vec<Still>> {
 
 /// In how many pictures turned by `applied_rad` an upright search finds the face at its place.
 fn share_found(stills: &[Still], applied_rad: f32) -> Result<f64> {
-    let (mut detector, mut found) = (SeetaDetector::new()?, Vec::new());
+    let (mut detector, mut found) = (Finder::shipped(Range::default())?, Vec::new());
     let (mut hits, mut shown) = (0, 0);
     for (i, still) in stills.iter().step_by((stills.len() / DETECTOR_PICTURES).max(1)).enumerate() {
         let roll = if i % 2 == 0 { applied_rad } else { -applied_rad };

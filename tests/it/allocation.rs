@@ -4,13 +4,15 @@ use crate::counting::allocations;
 use crate::{detectors, students};
 use std::time::Duration;
 use vaerr::Result;
+use vaerr::capture::{FrameSource, Next, synthetic::Synthetic};
 use vaerr::engine::maps::{MapEngine, Maps};
 use vaerr::engine::reference::{MapReference, Reference};
 use vaerr::engine::simd::{Isa, MapSimd, Simd};
 use vaerr::engine::{Engine, FaceStep, FramePath};
 use vaerr::face::TrackedFace;
-use vaerr::frame::Gray;
-use vaerr::model::{Precision, Student};
+use vaerr::frame::{Frame, Gray};
+use vaerr::model::{Bundle, Precision, Student};
+use vaerr::pipeline::Pipeline;
 use vaerr::preprocess::Cropper;
 use vaerr::render::Rng;
 use vaerr::session::{Failover, Session};
@@ -145,5 +147,31 @@ fn a_session_on_tflite_allocates_nothing_of_ours() {
     for student in [students::int8(&StudentSpec::nano(), 1), students::fp32(&StudentSpec::nano(), 1)] {
         let mut engine = vaerr::engine::tflite::Tflite::open(&student).unwrap();
         assert_eq!(allocations_of_a_session(&student, &mut engine), 0, "{:?}", student.precision());
+    }
+}
+
+#[test]
+fn whole_frames_allocate_nothing_once_warm() {
+    // Found, followed, levelled, cut and read; the picture is reduced by a whole factor, and by another.
+    for size in ["640x480", "500x376"] {
+        let mut source = Synthetic::parse(&format!("synthetic:people=2,seconds=0,size={size}")).unwrap();
+        let bundle = Bundle::shipped().unwrap();
+        let engine = Simd::open(&bundle.student(Precision::Int8).unwrap()).unwrap();
+        let mut pipeline = Pipeline::new(Box::new(engine) as Box<dyn Engine>, bundle.manifest(), true).unwrap();
+        let frames: Vec<Frame> = (0..24)
+            .map(|_| {
+                let mut frame = Frame::default();
+                assert_eq!(source.next_frame(&mut frame).unwrap(), Next::Frame);
+                frame
+            })
+            .collect();
+        let mut read = |frames: &[Frame]| {
+            frames.iter().map(|f| pipeline.process(f).unwrap().iter().filter(|r| r.face.id().is_some()).count()).sum()
+        };
+        let warm: usize = read(&frames[..16]);
+        let before = allocations();
+        let seen: usize = read(&frames[16..]);
+        assert_eq!(allocations() - before, 0, "{size}: {warm} and {seen} readings");
+        assert_eq!((warm, seen), (32, 16), "{size}");
     }
 }

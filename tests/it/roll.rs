@@ -3,10 +3,11 @@
 use std::time::Duration;
 use vaerr::capture::{FrameSource, Next, synthetic::Synthetic};
 use vaerr::engine::reference::Reference;
-use vaerr::face::{RollEstimator, RollModel, SeetaDetector, Tracker};
+use vaerr::face::{RollEstimator, RollModel, Tracker};
 use vaerr::frame::{Frame, Gray};
 use vaerr::model::{Bundle, Precision};
-use vaerr::session::Session;
+use vaerr::session::{Finder, Session};
+use vaerr::spec::Range;
 
 /// Grey frames of the rendered face, 80 ms apart.
 fn clip(seed: u64, frames: usize) -> Vec<Gray> {
@@ -45,7 +46,7 @@ fn read(clip: &[Gray], level: bool) -> Vec<Option<(f32, f32)>> {
     let mut engine = Reference::open(&bundle.student(Precision::Int8).unwrap()).unwrap();
     let mut session = Session::new(&bundle.manifest().student, bundle.manifest().crop, true);
     let rolls = RollEstimator::new(RollModel::shipped().unwrap());
-    let mut tracker = Tracker::new(Box::new(SeetaDetector::new().unwrap()), rolls);
+    let mut tracker = Tracker::new(Box::new(Finder::shipped(Range::default()).unwrap()), rolls);
     let one = |(i, picture): (usize, &Gray)| {
         let time = Duration::from_millis(80 * i as u64);
         let face = *tracker.update(picture, time).unwrap().first()?;

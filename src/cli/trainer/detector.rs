@@ -2,7 +2,7 @@
 
 use super::settings::Settings;
 use super::{print, print_json};
-use crate::train::detector::{self, DetectorConfig, DetectorPaths, Figures, Judged, SIZES};
+use crate::train::detector::{self, DetectorConfig, DetectorPaths, Figures, Judged, SIZES, TURNS};
 use crate::train::run::config;
 use crate::train::run::ranks;
 use crate::{Error, Result};
@@ -18,6 +18,8 @@ pub(super) enum Detector {
     Quantize(Quantize),
     /// Measure a trained detector on the pictures that were held out.
     Judge(Judge),
+    /// Write the card of an int8 detector: what it reaches by size, roll and turn.
+    Card(Card),
 }
 
 /// Pictures with marked faces.
@@ -134,14 +136,56 @@ impl Judge {
     }
 }
 
+#[derive(clap::Args)]
+pub(super) struct Card {
+    /// A file of `detector quantize`.
+    #[arg(long, value_name = "FILE")]
+    model: PathBuf,
+    /// Zip of JPEG pictures and one .jsonl file with a line for each; may be given several times.
+    #[arg(long, value_name = "ZIP", required = true)]
+    scenes: Vec<PathBuf>,
+    /// Names of the pictures to judge on, one a line.
+    #[arg(long, value_name = "FILE")]
+    held_out: PathBuf,
+    /// Text file that says what it was trained on and what it may be used for.
+    #[arg(long, value_name = "FILE")]
+    data: PathBuf,
+    /// File to write.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+impl Card {
+    fn run(&self) -> Result<()> {
+        let unreadable = |e| Error::io("cannot be read").at(self.data.display()).caused_by(e);
+        let data = std::fs::read_to_string(&self.data).map_err(unreadable)?;
+        let (scenes, held_out) = (self.scenes.clone(), self.held_out.clone());
+        let on = Judged { scenes, held_out, long_px: 320, roll_deg: 0.0 };
+        let card = detector::card(&self.model, &on, &data)?;
+        std::fs::write(&self.out, card).map_err(|e| Error::io("cannot be written").at(self.out.display()).caused_by(e))
+    }
+}
+
 fn table(f: &Figures) -> String {
     let mut text = format!(
         "{} pictures; average precision {:.4}; recall at 0.1 false faces a picture, by size in pixels of a picture 640 long:\n",
         f.pictures, f.average_precision
     );
-    for ((w, faces), recall) in SIZES.windows(2).zip(&f.faces).zip(&f.recall) {
-        let range = if w[1].is_finite() { format!("{}-{}", w[0], w[1]) } else { format!("{}+", w[0]) };
-        let _ = writeln!(text, "{range:>8} px  {recall:.3}  of {faces} faces");
+    let bins = |edges: &[f32], unit: &str, faces: &[usize], recall: &[f64], text: &mut String| {
+        for ((w, faces), recall) in edges.windows(2).zip(faces).zip(recall) {
+            let range = if w[1].is_finite() { format!("{}-{}", w[0], w[1]) } else { format!("{}+", w[0]) };
+            let _ = writeln!(text, "{range:>8} {unit}  {recall:.3}  of {faces} faces");
+        }
+    };
+    bins(&SIZES, "px", &f.faces, &f.recall, &mut text);
+    text.push_str("by how far the head is turned:\n");
+    bins(&TURNS, "degrees", &f.turned, &f.recall_turned, &mut text);
+    for at in &f.at {
+        let _ = writeln!(
+            text,
+            "from a score of {} on: recall {:.3}, false faces a picture {:.3}, {:.3} where there is no face",
+            at.score, at.recall, at.false_faces, at.false_faces_without
+        );
     }
     text
 }
@@ -152,6 +196,7 @@ impl Detector {
             Detector::Train(args) => args.run(stop),
             Detector::Quantize(args) => args.run(),
             Detector::Judge(args) => args.run(),
+            Detector::Card(args) => args.run(),
         }
     }
 

@@ -190,6 +190,7 @@ impl Failover {
                     time.as_secs_f64()
                 );
             }
+            sessions.iter_mut().for_each(|s| s.on(at));
             match faces::step(engine, picture, faces, sessions, &mut self.scratch) {
                 Ok(()) => {
                     slot.succeeded();

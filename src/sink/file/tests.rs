@@ -15,6 +15,7 @@ fn readings() -> [Reading; 2] {
         frame: 1,
         face: FaceState::Id(1),
         r#box: Some([1.0, 2.0, 3.0, 3.0]),
+        roll_deg: Some(-4.5),
         arousal: Some(0.5),
         valence: Some(-0.25),
         confidence: Some(0.75),
@@ -29,6 +30,7 @@ fn readings() -> [Reading; 2] {
         frame: 2,
         face: FaceState::NONE,
         r#box: None,
+        roll_deg: None,
         arousal: None,
         valence: None,
         confidence: None,
@@ -87,8 +89,9 @@ fn json_lines_hold_the_documented_keys() {
     assert_eq!(
         Place::new().run("r.jsonl", false, &readings()),
         "{\"source\":\"cam\",\"time\":\"1970-01-01T00:00:00.000Z\",\"time_s\":0.04,\"frame\":1,\"face\":1,\"box\":[1.0,2.0,3.0,3.0],\
+         \"roll_deg\":-4.5,\
          \"arousal\":0.5,\"valence\":-0.25,\"confidence\":0.75,\"interval\":[[0.0,1.0],[-0.5,0.5]],\"engine\":\"reference\",\"latency_us\":9}\n\
-         {\"source\":\"cam\",\"time\":null,\"time_s\":0.08,\"frame\":2,\"face\":\"none\",\"box\":null,\"arousal\":null,\"valence\":null,\
+         {\"source\":\"cam\",\"time\":null,\"time_s\":0.08,\"frame\":2,\"face\":\"none\",\"box\":null,\"roll_deg\":null,\"arousal\":null,\"valence\":null,\
          \"confidence\":null,\"interval\":null,\"engine\":\"reference\",\"latency_us\":9}\n"
     );
 }
@@ -97,11 +100,11 @@ fn json_lines_hold_the_documented_keys() {
 fn csv_rows_have_as_many_cells_as_the_header() {
     let text = Place::new().run("r.csv", false, &readings());
     let cells: Vec<usize> = text.lines().map(|l| l.split(',').count()).collect();
-    assert_eq!(cells, [20, 20, 20]);
+    assert_eq!(cells, [21, 21, 21]);
     assert!(text.contains(
-        "0.040000,1,1,1,2,3,3,0.5,-0.25,0.75,0,1,-0.5,0.5,reference,9,cam,1970-01-01T00:00:00.000Z,,false\n"
+        "0.040000,1,1,1,2,3,3,0.5,-0.25,0.75,0,1,-0.5,0.5,reference,9,cam,1970-01-01T00:00:00.000Z,,-4.5,false\n"
     ));
-    assert!(text.contains("0.080000,2,none,,,,,,,,,,,,reference,9,cam,,,false\n"));
+    assert!(text.contains("0.080000,2,none,,,,,,,,,,,,reference,9,cam,,,,false\n"));
 }
 
 #[test]
@@ -110,7 +113,7 @@ fn names_with_commas_quotes_and_line_ends_stay_one_cell_and_one_line() {
     let odd = Reading { source: "a,b".into(), file: Some("say \"x\"\n\x1b.png".into()), held: true, ..full };
     let place = Place::new();
     let csv = place.run("r.csv", false, std::slice::from_ref(&odd));
-    assert!(csv.ends_with(",9,\"a,b\",1970-01-01T00:00:00.000Z,\"say \"\"x\"\"\n\x1b.png\",true\n"), "{csv}");
+    assert!(csv.ends_with(",9,\"a,b\",1970-01-01T00:00:00.000Z,\"say \"\"x\"\"\n\x1b.png\",-4.5,true\n"), "{csv}");
     let json = place.run("r.jsonl", false, std::slice::from_ref(&odd));
     assert_eq!((json.lines().count(), json.matches("\"held\":true").count()), (1, 1), "{json}");
     let mut lines = Lines::new(Outlet::open(&place.at("lines"), None, &Stop::default()).unwrap());

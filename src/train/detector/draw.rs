@@ -2,6 +2,7 @@
 
 use super::scenes::{Mark, Scene};
 use crate::frame::Gray;
+use crate::preprocess::reduce;
 use crate::render::Rng;
 use serde::{Deserialize, Serialize};
 
@@ -11,13 +12,19 @@ use serde::{Deserialize, Serialize};
 pub struct DrawConfig {
     /// Side of a crop in pixels.
     pub size_px: usize,
-    /// Smallest and largest face that a crop is drawn about, in its pixels; the logarithm is uniform.
+    /// Every `large_every`th batch has crops twice as large, and a quarter of them; 0: none.
+    pub large_every: usize,
+    /// Smallest and largest face that a crop is drawn about, in its pixels; the logarithm is
+    /// uniform.
     pub faces_px: [f32; 2],
     /// Smallest face that is taught; smaller ones are neither face nor background.
     pub least_px: f32,
     /// Share of crops from pictures without faces.
     pub empty: f64,
-    /// Shares of crops rolled by any angle, and by up to 60 degrees; the others by 8 degrees (standard deviation).
+    /// Pictures with rendered people that are added.
+    pub rendered: usize,
+    /// Shares of crops rolled by any angle, and by up to 60 degrees; the others by 8 degrees
+    /// (standard deviation).
     pub any_roll: f64,
     pub some_roll: f64,
     /// Largest factor by which a picture is enlarged.
@@ -27,14 +34,24 @@ pub struct DrawConfig {
 impl Default for DrawConfig {
     fn default() -> Self {
         Self {
-            size_px: 192,
-            faces_px: [7.0, 200.0],
+            size_px: 160,
+            large_every: 8,
+            faces_px: [7.0, 170.0],
             least_px: 6.5,
             empty: 0.15,
+            rendered: 1000,
             any_roll: 0.25,
             some_roll: 0.25,
             most_enlarged: 2.5,
         }
+    }
+}
+
+impl DrawConfig {
+    /// Of crops twice as large, about faces up to twice as large.
+    pub fn large(&self) -> Self {
+        let [least, most] = self.faces_px;
+        Self { size_px: 2 * self.size_px, faces_px: [least, 2.0 * most], ..self.clone() }
     }
 }
 
@@ -49,13 +66,14 @@ impl Levels {
     }
 }
 
-/// Means of 2x2 pixels.
+/// Means of 2x2 pixels; what is thinner stays.
 fn halved(g: &Gray) -> Gray {
-    let (width, height) = ((g.width / 2).max(1), (g.height / 2).max(1));
-    let at = |x: usize, y: usize| u32::from(g.data[y.min(g.height - 1) * g.width + x.min(g.width - 1)]);
-    let mean = |x: usize, y: usize| (at(x, y) + at(x + 1, y) + at(x, y + 1) + at(x + 1, y + 1) + 2) / 4;
-    let data = (0..height).flat_map(|y| (0..width).map(move |x| (x, y))).map(|(x, y)| mean(2 * x, 2 * y) as u8);
-    Gray { width, height, data: data.collect() }
+    let mut out = Gray::default();
+    match g.width.min(g.height) {
+        ..2 => out.clone_from(g),
+        _ => reduce(g, 2, &mut out),
+    }
+    out
 }
 
 /// A similarity from picture to crop: `to = a * from + b`, mirrored or not.
@@ -97,7 +115,8 @@ impl Placing {
         [[d / det, -b / det], [-c / det, a / det]]
     }
 
-    /// A rectangle's place: centre, width and height of the upright rectangle about the ellipse in it, turned.
+    /// A rectangle's place: centre, width and height of the upright rectangle about the ellipse in
+    /// it, turned.
     pub fn rect(&self, [x, y, w, h]: [f32; 4]) -> [f32; 4] {
         let [cx, cy] = self.at([x + w / 2.0, y + h / 2.0]);
         let (sin, cos) = self.roll_rad.sin_cos();
@@ -184,12 +203,9 @@ pub fn take(config: &DrawConfig, scene: &Scene, levels: &Levels, placing: &Placi
     let repeat = rng.chance(0.5);
     let mut values = Vec::with_capacity(n * n);
     for y in 0..n {
-        for x in 0..n {
-            let (x, y) = (x as f32 + 0.5, y as f32 + 0.5);
-            let u = origin[0] + step[0][0] * x + step[0][1] * y - 0.5;
-            let v = origin[1] + step[1][0] * x + step[1][1] * y - 0.5;
-            values.push(sample(picture, u, v, repeat));
-        }
+        let y = y as f32 + 0.5;
+        let from = [0, 1].map(|i| origin[i] + step[i][0] * 0.5 + step[i][1] * y - 0.5);
+        row(picture, from, [step[0][0], step[1][0]], repeat, n, &mut values);
     }
     light(&mut values, n, rng);
     let side = n as f32;
@@ -207,60 +223,76 @@ pub fn take(config: &DrawConfig, scene: &Scene, levels: &Levels, placing: &Placi
     let ignored =
         scene.ignored.iter().map(|r| Placed { rect: placing.rect(*r), points: None, yaw_deg: None, sure: false });
     Crop {
-        pixels: values.iter().map(|v| v.round().clamp(0.0, 255.0) as u8).collect(),
+        pixels: values.iter().map(|v| (v + 0.5) as u8).collect(),
         faces: faces.chain(ignored).filter(inside).collect(),
     }
 }
 
-/// Bilinear; beyond the picture its edge or black.
-pub fn sample(g: &Gray, u: f32, v: f32, repeat: bool) -> f32 {
-    let (w, h) = (g.width as i32, g.height as i32);
-    let (x, y) = (u.floor(), v.floor());
-    let (fx, fy) = (u - x, v - y);
-    let (x, y) = (x as i32, y as i32);
-    if !repeat && (x < -1 || y < -1 || x >= w || y >= h) {
-        return 0.0;
+/// Fractions of a pixel.
+const FINE: i32 = 256;
+
+/// `n` values of a picture along a line from `from` on, `step` apart; bilinear; beyond the picture
+/// its edge or black.
+pub fn row(g: &Gray, from: [f32; 2], step: [f32; 2], repeat: bool, n: usize, values: &mut Vec<f32>) {
+    // In 65536ths of a pixel; what lies 16,000 pixels away is as good as what lies farther.
+    let fixed = |v: f32| (v.clamp(-16_000.0, 16_000.0) * 65536.0) as i32;
+    let (last_x, last_y) = (g.width as i32 - 1, g.height as i32 - 1);
+    for i in 0..n {
+        let [u, v] = [0, 1].map(|k| fixed(from[k] + step[k] * i as f32));
+        let (x, y) = (u >> 16, v >> 16);
+        let (fx, fy) = (u >> 8 & (FINE - 1), v >> 8 & (FINE - 1));
+        let four = if x >= 0 && y >= 0 && x < last_x && y < last_y {
+            let at = y as usize * g.width + x as usize;
+            [g.data[at], g.data[at + 1], g.data[at + g.width], g.data[at + g.width + 1]]
+        } else if !repeat && (x < -1 || y < -1 || x > last_x || y > last_y) {
+            [0; 4]
+        } else {
+            let at = |x: i32, y: i32| g.data[(y.clamp(0, last_y) * (last_x + 1) + x.clamp(0, last_x)) as usize];
+            [at(x, y), at(x + 1, y), at(x, y + 1), at(x + 1, y + 1)]
+        };
+        let [a, b, c, d] = four.map(i32::from);
+        let (above, below) = (a * FINE + (b - a) * fx, c * FINE + (d - c) * fx);
+        values.push((above * FINE + (below - above) * fy) as f32 / (FINE * FINE) as f32);
     }
-    let at = |x: i32, y: i32| f32::from(g.data[(y.clamp(0, h - 1) * w + x.clamp(0, w - 1)) as usize]);
-    let mix = |a: f32, b: f32, f: f32| a + (b - a) * f;
-    mix(mix(at(x, y), at(x + 1, y), fx), mix(at(x, y + 1), at(x + 1, y + 1), fx), fy)
 }
 
 /// Light, contrast, gamma, blur, noise, coarse compression, and things in front.
 fn light(values: &mut Vec<f32>, n: usize, rng: &mut Rng) {
-    if rng.chance(0.2) {
+    if rng.chance(0.12) {
         cover(values, n, rng);
     }
-    if rng.chance(0.25) {
+    if rng.chance(0.15) {
         blur(values, n, if rng.chance(0.5) { [1, 1] } else { [[2, 0], [0, 2], [2, 2]][rng.below(3)] });
     }
-    if rng.chance(0.2) {
-        let gamma = rng.range(-0.9, 0.9).exp();
-        values.iter_mut().for_each(|v| *v = 255.0 * (v.clamp(0.0, 255.0) / 255.0).powf(gamma));
+    if rng.chance(0.12) {
+        let gamma = rng.range(-0.7, 0.7).exp();
+        let curve: [f32; 256] = std::array::from_fn(|v| 255.0 * (v as f32 / 255.0).powf(gamma));
+        values.iter_mut().for_each(|v| *v = curve[usize::from((*v + 0.5) as u8)]);
     }
-    if rng.chance(0.6) {
-        let (gain, mean) = (rng.range(0.35, 1.4), rng.range(-50.0, 50.0));
+    if rng.chance(0.4) {
+        let (gain, mean) = (rng.range(0.5, 1.4), rng.range(-40.0, 40.0));
         values.iter_mut().for_each(|v| *v = (*v - 128.0) * gain + 128.0 + mean);
     }
-    if rng.chance(0.15) {
+    if rng.chance(0.08) {
         // Dark scenes.
-        let gain = rng.range(0.08, 0.5);
+        let gain = rng.range(0.12, 0.6);
         values.iter_mut().for_each(|v| *v *= gain);
     }
-    if rng.chance(0.15) {
+    if rng.chance(0.1) {
         // Light from one side.
         let (dx, dy) = (rng.range(-1.0, 1.0), rng.range(-1.0, 1.0));
         let strength = rng.range(30.0, 130.0) / n as f32;
-        for (i, v) in values.iter_mut().enumerate() {
-            *v += strength * (dx * (i % n) as f32 + dy * (i / n) as f32 - 0.5 * (dx + dy) * n as f32);
+        for (y, row) in values.chunks_exact_mut(n).enumerate() {
+            let across = dy * y as f32 - 0.5 * (dx + dy) * n as f32;
+            row.iter_mut().enumerate().for_each(|(x, v)| *v += strength * (dx * x as f32 + across));
         }
     }
-    if rng.chance(0.35) {
-        let noise = rng.range(1.0, 12.0);
-        values.iter_mut().for_each(|v| *v += noise * rng.normal());
+    if rng.chance(0.25) {
+        let noise = rng.range(1.0, 9.0);
+        values.iter_mut().for_each(|v| *v += noise * grain(rng));
     }
-    if rng.chance(0.15) {
-        blocks(values, n, rng.range(4.0, 24.0));
+    if rng.chance(0.1) {
+        blocks(values, n, rng.range(4.0, 20.0));
     }
 }
 
@@ -273,32 +305,54 @@ fn cover(values: &mut [f32], n: usize, rng: &mut Rng) {
     for (i, v) in values.iter_mut().enumerate() {
         let (x, y) = (((i % n) as f32 - cx) / w, ((i / n) as f32 - cy) / h);
         if if round { x * x + y * y < 1.0 } else { x.abs().max(y.abs()) < 1.0 } {
-            *v = grey + noise * rng.normal();
+            *v = grey + noise * grain(rng);
         }
     }
 }
 
+/// Nearly normal, of mean 0 and deviation 1: four uniform numbers of one draw.
+fn grain(rng: &mut Rng) -> f32 {
+    let bits = rng.next_u64();
+    let sum = [0, 16, 32, 48].map(|k| (bits >> k & 0xffff) as i32).iter().sum::<i32>();
+    (sum - 2 * 0xffff) as f32 * (3f32.sqrt() / 65536.0)
+}
+
 /// Means over `2 * reach + 1` pixels, across and down.
-fn blur(values: &mut Vec<f32>, n: usize, reach: [usize; 2]) {
-    for (axis, reach) in reach.into_iter().enumerate().filter(|(_, r)| *r > 0) {
+fn blur(values: &mut Vec<f32>, n: usize, [across, down]: [usize; 2]) {
+    let mut line = Vec::new();
+    for row in values.chunks_exact_mut(n).filter(|_| across > 0) {
+        line.clear();
+        line.extend(std::iter::repeat_n(row[0], across));
+        line.extend_from_slice(row);
+        line.extend(std::iter::repeat_n(row[n - 1], across));
+        let share = 1.0 / (2 * across + 1) as f32;
+        row.iter_mut().zip(line.windows(2 * across + 1)).for_each(|(v, w)| *v = share * w.iter().sum::<f32>());
+    }
+    if down > 0 {
         let old = std::mem::take(values);
-        let at = |i: usize, k: isize| {
-            let (x, y) = ((i % n) as isize, (i / n) as isize);
-            let clamp = |v: isize| v.clamp(0, n as isize - 1) as usize;
-            if axis == 0 { old[clamp(y) * n + clamp(x + k)] } else { old[clamp(y + k) * n + clamp(x)] }
-        };
-        let r = reach as isize;
-        let share = 1.0 / (2 * reach + 1) as f32;
-        *values = (0..n * n).map(|i| (-r..=r).map(|k| at(i, k)).sum::<f32>() * share).collect();
+        let share = 1.0 / (2 * down + 1) as f32;
+        values.resize(n * n, 0.0);
+        for (y, row) in values.chunks_exact_mut(n).enumerate() {
+            for k in 0..=2 * down {
+                let from = (y + k).saturating_sub(down).min(n - 1) * n;
+                row.iter_mut().zip(&old[from..from + n]).for_each(|(v, o)| *v += share * o);
+            }
+        }
     }
 }
 
-/// What coarse JPEG does: means of 8x8 blocks stay, what differs from them is rounded to multiples of `step`.
+/// What coarse JPEG does: means of 8x8 blocks stay, what differs from them is rounded to multiples
+/// of `step`.
 fn blocks(values: &mut [f32], n: usize, step: f32) {
     for block in 0..(n / 8) * (n / 8) {
         let first = block / (n / 8) * 8 * n + block % (n / 8) * 8;
         let places = (0..64).map(|i| first + i / 8 * n + i % 8);
         let mean = places.clone().map(|i| values[i]).sum::<f32>() / 64.0;
-        places.for_each(|i| values[i] = mean + ((values[i] - mean) / step).round() * step);
+        places.for_each(|i| values[i] = mean + nearest((values[i] - mean) / step) * step);
     }
+}
+
+/// The nearest whole number of what is not huge.
+fn nearest(v: f32) -> f32 {
+    (v + 4096.5) as i32 as f32 - 4096.0
 }

@@ -1,9 +1,11 @@
 //! Batches of crops with what they teach.
 
 use super::draw::{DrawConfig, Levels, place, take};
+use super::people;
 use super::scenes::Scene;
 use super::targets::Targets;
 use crate::error::{Error, Result};
+use crate::frame::Gray;
 use crate::render::Rng;
 use crate::spec::detector::{CELL, DetectorSpec};
 use crate::train::run::{Batch, Batches, Feed};
@@ -26,9 +28,16 @@ pub struct Scenes {
 const LEAST_SEEN_PX: f32 = 5.0;
 
 impl Scenes {
+    /// `rendered` pictures with rendered people are added, in front of those without faces among
+    /// others.
+    ///
     /// # Errors
     /// If no face can be drawn.
-    pub fn new(scenes: Vec<Scene>) -> Result<Self> {
+    pub fn new(mut scenes: Vec<Scene>, rendered: usize, seed: u64) -> Result<Self> {
+        let rooms: Vec<&Gray> =
+            scenes.iter().filter(|s| s.faces.is_empty() && s.ignored.is_empty()).map(|s| &s.picture).collect();
+        let people = people::scenes(rendered, &rooms, seed);
+        scenes.extend(people);
         let all: Vec<(Scene, Levels)> = scenes
             .into_par_iter()
             .map(|s| {
@@ -71,7 +80,7 @@ fn one(scenes: &Scenes, draw: &DrawConfig, spec: &DetectorSpec, rng: &mut Rng) -
     let empty = !scenes.empty.is_empty() && rng.chance(draw.empty as f32);
     let (scene, face) = if empty {
         (scenes.empty[rng.below(scenes.empty.len())], None)
-    } else if rng.chance(0.35) {
+    } else if rng.chance(0.5) {
         // By picture, for those with one face would else be rare beside crowds.
         loop {
             let i = rng.below(scenes.all.len());
@@ -107,6 +116,9 @@ impl Feed for CropFeed {
         let (n, batches, seed) = (self.batch, self.batches, self.seed);
         Ok(Box::new((0..batches).map(move |b| {
             let number = |k: usize| ((epoch * batches + b) * n + k) as u64;
+            let large = draw.large_every > 0 && b % draw.large_every == draw.large_every - 1;
+            let draw = if large { draw.large() } else { draw.clone() };
+            let n = if large { n.div_ceil(4) } else { n };
             let crops: Vec<_> = (0..n)
                 .into_par_iter()
                 .map(|k| one(&scenes, &draw, &spec, &mut Rng::new(seed, 1 << 40 | number(k))))

@@ -40,7 +40,8 @@ fn huber(d: f32) -> (f32, f32) {
     (near * (d.abs() - 0.5 * near) / BEND, d.clamp(-BEND, BEND) / BEND)
 }
 
-/// Quality focal loss (Li et al. 2020, arXiv 2006.04388), beta 2, of a logit for a score in [0, 1]; and its slope.
+/// Quality focal loss (Li et al. 2020, arXiv 2006.04388), beta 2, of a logit for a score in [0, 1];
+/// and its slope.
 fn focal(z: f32, t: f32) -> (f32, f32) {
     let p = 1.0 / (1.0 + (-z).exp());
     let entropy = z.max(0.0) + (-z.abs()).exp().ln_1p() - z * t;
@@ -51,7 +52,8 @@ fn focal(z: f32, t: f32) -> (f32, f32) {
 /// Sums of score, box, points and turn.
 type Sums = [f64; 4];
 
-/// Loss and slope of one cell, by its row of targets; `scales` are the terms' weights over the number of faces.
+/// Loss and slope of one cell, by its row of targets; `scales` are the terms' weights over the
+/// number of faces.
 fn cell(said: &[f32; CELL], row: &[f32; ROW], scales: &[f32; 4], slope: &mut [f32; CELL], sums: &mut Sums) {
     let (loss, d) = focal(said[0], row[0]);
     sums[0] += f64::from(loss * row[1]);

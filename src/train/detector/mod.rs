@@ -1,10 +1,12 @@
 //! Training of the face detector on pictures in which faces are marked.
 
+mod card;
 mod draw;
 mod feed;
 mod judge;
 mod method;
 mod net;
+mod people;
 mod quantize;
 mod scenes;
 mod score;
@@ -15,11 +17,12 @@ pub use feed::{CropFeed, Scenes};
 pub use judge::PictureJudge;
 pub use method::{Detecting, Terms};
 pub use net::DetectorNet;
-pub use score::{Figures, SIZES};
+pub use score::{AtScore, Figures, SIZES, TURNS};
 
 use crate::engine::simd::MapSimd;
 use crate::error::{Error, Result};
 use crate::model::onnx::{read_detector, write_detector};
+use crate::session::Finder;
 use crate::spec::detector::DetectorSpec;
 use crate::train::data::bounded;
 use crate::train::run::checkpoint::{self, load_net};
@@ -30,6 +33,7 @@ use crate::train::run::{BEST, Done, Training};
 use burn::module::Module;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -103,7 +107,8 @@ pub struct DetectorPaths {
     pub run: PathBuf,
 }
 
-/// Trains a detector, or with `resume` goes on. The best epoch by average precision stands in `best.bpk`.
+/// Trains a detector, or with `resume` goes on. The best epoch by average precision stands in
+/// `best.bpk`.
 ///
 /// # Errors
 /// As [`Training::train`]; or settings and data that do not fit each other.
@@ -119,7 +124,7 @@ pub fn train(
     let device = config.device.open(ranks.local_rank(), config.run.recompute)?;
     let held_out = scenes::names(&paths.held_out)?;
     let mut judge = PictureJudge { scenes: scenes::read(&paths.scenes, &held_out, true)?, long_px: config.judge_px };
-    let seen = Scenes::new(scenes::read(&paths.scenes, &held_out, false)?)?;
+    let seen = Scenes::new(scenes::read(&paths.scenes, &held_out, false)?, config.draw.rendered, config.run.seed)?;
     log::info!("{} pictures with {} faces; {} are held out", seen.pictures(), seen.faces(), judge.scenes.len());
     let feed = CropFeed {
         scenes: Arc::new(seen),
@@ -183,14 +188,37 @@ pub fn judge_model(model: &Path, on: &Judged) -> Result<Figures> {
     let bytes = bounded::read(model, MOST_MODEL_BYTES)?;
     let model = read_detector(&bytes).map_err(|e| e.at(model.display()))?;
     let scenes = scenes::read(&on.scenes, &scenes::names(&on.held_out)?, true)?;
-    let engine = Box::new(MapSimd::open(&model)?);
-    judge::judged(&mut judge::Engined::new(engine), &scenes, on.long_px, on.roll_deg)
+    let mut finder = Finder::new(Box::new(MapSimd::open(&model)?), on.long_px, judge::LEAST_SCORE);
+    judge::judged(&mut finder, &scenes, on.long_px, on.roll_deg)
+}
+
+/// The card of an int8 detector, with what it reaches on `on`'s pictures at every roll of
+/// [`card::ROLLS`]; `data` says what it was trained on and what it may be used for.
+///
+/// # Errors
+/// As [`judge_model`].
+pub fn card(model: &Path, on: &Judged, data: &str) -> Result<String> {
+    let bytes = bounded::read(model, MOST_MODEL_BYTES)?;
+    let detector = read_detector(&bytes).map_err(|e| e.at(model.display()))?;
+    let rolled = card::ROLLS.iter().map(|&roll_deg| judge_model(model, &Judged { roll_deg, ..on.clone() }));
+    let weights = detector.convs.iter().map(|c| c.weight.len() + c.bias.len());
+    let heads = detector.heads.iter().map(|h| h.weight.len() + h.bias.len());
+    let facts = card::Facts {
+        digest: Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect(),
+        bytes: bytes.len(),
+        macs: detector.spec.macs([240, 320]),
+        weights: weights.chain(heads).sum(),
+        data: data.trim().to_owned(),
+        rolled: rolled.collect::<Result<_>>()?,
+    };
+    Ok(facts.card())
 }
 
 /// Most bytes of a detector's file.
 const MOST_MODEL_BYTES: u64 = 64 << 20;
 
-/// A run's best network in int8, as an ONNX file; its ranges are chosen on pictures that were trained on.
+/// A run's best network in int8, as an ONNX file; its ranges are chosen on pictures that were
+/// trained on.
 ///
 /// # Errors
 /// As [`best`] and [`quantize::quantize`].

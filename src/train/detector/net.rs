@@ -1,10 +1,12 @@
 //! The detector as a trainable network, in the shape of [`DetectorSpec`].
 //!
-//! The network is a module of burn, which the loop moves, keeps and averages; its passes are [`crate::train::kernels`]'.
+//! The network is a module of burn, which the loop moves, keeps and averages; its passes are
+//! [`crate::train::kernels`]'.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::render::Rng;
 use crate::spec::detector::{CELL, DetectorSpec};
+use crate::train::fold::values;
 use crate::train::kernels::{Geometry, Kernel, Norm, Statistics};
 use crate::train::net::normal;
 use burn::module::{Module, Param};
@@ -71,11 +73,6 @@ impl DetectorNet {
     }
 }
 
-/// The values of a tensor, in order.
-pub(super) fn values<const D: usize>(t: Tensor<D>) -> Result<Vec<f32>> {
-    t.into_data().try_to_vec().map_err(|e| Error::model(format!("cannot read a tensor of the detector: {e:?}")))
-}
-
 /// What a convolution did in a pass.
 struct Layer {
     geometry: Geometry,
@@ -114,19 +111,20 @@ pub struct Gradients {
 }
 
 impl Pass {
-    /// Over grey pictures of one size. `batch`: normalised by the pictures' own statistics, else by the running ones.
+    /// Over grey pictures of one size. `batch`: normalised by the pictures' own statistics, else by
+    /// the running ones.
     ///
     /// # Errors
     /// If a tensor cannot be read.
     pub fn new(net: &DetectorNet, pixels: &[u8], [pictures, height, width]: [usize; 3], batch: bool) -> Result<Self> {
-        let mut x: Vec<f32> = pixels.iter().map(|&v| (f32::from(v) - f32::from(ZERO)) / UNIT).collect();
+        let picture: Vec<f32> = pixels.iter().map(|&v| (f32::from(v) - f32::from(ZERO)) / UNIT).collect();
         let (mut size, mut input) = ([height, width], 1);
         let mut pass = Self { layers: Vec::new(), heads: Vec::new(), taps: net.taps.clone(), maps: Vec::new() };
         for (i, c) in net.convs.iter().enumerate() {
             let [out, _, kernel, _] = c.conv.val().dims();
             let geometry = Geometry { pictures, height: size[0], width: size[1], input, out, kernel, stride: c.stride };
             let kernel = Kernel::new(&geometry, &values(c.conv.val())?);
-            let bordered = Kernel::bordered(&geometry, &x);
+            let bordered = Kernel::bordered(&geometry, pass.layers.last().map_or(&picture, |l| &l.y));
             let convolved = kernel.forward(&geometry, &bordered);
             let statistics = if batch {
                 Statistics::of(&convolved, out)
@@ -149,7 +147,6 @@ impl Pass {
                 pass.maps.push(map);
                 pass.heads.push((g, kernel));
             }
-            x.clone_from(&y);
             pass.layers.push(Layer {
                 geometry,
                 kernel,

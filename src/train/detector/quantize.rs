@@ -1,37 +1,26 @@
 //! From a trained network to the int8 one that engines run.
 
-use super::judge::resized;
-use super::net::{ConvNorm, DetectorNet, Pass, UNIT, ZERO, values};
+use super::net::{DetectorNet, Pass, UNIT, ZERO};
 use super::scenes::Scene;
 use crate::error::{Error, Result};
+use crate::frame::Gray;
 use crate::model::{Conv, ConvI8, DetectorModel, MapHead};
+use crate::preprocess::Fitter;
 use crate::spec::detector::{CELL, DetectorSpec};
+use crate::train::fold::{fold_norm, values};
 use crate::train::quantize::calibrate::{Calibrate, WeightRange, range, weight_scale};
 use crate::train::quantize::quantize_conv_by;
 
 /// Values of a layer that its range is chosen from, taken evenly from all pictures.
 const VALUES: usize = 1 << 22;
 
-/// The convolutions with their BatchNorm multiplied in, in f64.
-fn folded(net: &DetectorNet) -> Result<Vec<Conv>> {
-    let fold = |c: &ConvNorm| {
-        let (kernel, gamma, beta) = (values(c.conv.val())?, values(c.norm.gamma.val())?, values(c.norm.beta.val())?);
-        let (mean, variance) = (values(c.norm.running_mean.value_sync())?, values(c.norm.running_var.value_sync())?);
-        let gain = |o: usize| f64::from(gamma[o]) / (f64::from(variance[o]) + c.norm.epsilon).sqrt();
-        let fan = kernel.len() / gamma.len();
-        Ok(Conv {
-            weight: kernel.iter().enumerate().map(|(i, &w)| (f64::from(w) * gain(i / fan)) as f32).collect(),
-            bias: (0..gamma.len()).map(|o| (f64::from(beta[o]) - f64::from(mean[o]) * gain(o)) as f32).collect(),
-        })
-    };
-    net.convs.iter().map(fold).collect()
-}
-
 /// What 255 stands for in the output of each convolution.
 fn ranges(net: &DetectorNet, scenes: &[Scene], long_px: usize, how: Calibrate) -> Result<Vec<f32>> {
     let mut seen: Vec<Vec<f32>> = vec![Vec::new(); net.convs.len()];
+    let mut fitter = Fitter::default();
     for scene in scenes {
-        let (picture, _) = resized(&scene.picture, long_px);
+        let mut picture = Gray::default();
+        fitter.fit(&scene.picture, long_px, &mut picture);
         let pass = Pass::new(net, &picture.data, [1, picture.height, picture.width], false)?;
         for (seen, y) in seen.iter_mut().zip(pass.activations()) {
             let share = VALUES / scenes.len().max(1);
@@ -48,15 +37,16 @@ fn scales(weight: &[f32], rows: usize, how: WeightRange) -> Vec<f32> {
     weight.chunks_exact(weight.len() / rows).map(|row| weight_scale(row, how)).collect()
 }
 
-/// Quantises after training: activations by the range of least squared error on `scenes`, each with its longer side at
-/// `long_px`, weights by channel.
+/// Quantises after training: activations by the range of least squared error on `scenes`, each with
+/// its longer side at `long_px`, weights by channel.
 ///
 /// # Errors
 /// A layer that gives nothing, or accumulators that could leave 32 bits.
 pub fn quantize(net: &DetectorNet, spec: &DetectorSpec, scenes: &[Scene], long_px: usize) -> Result<DetectorModel> {
     let ranges = ranges(net, scenes, long_px, Calibrate::Mse)?;
     let mut convs: Vec<ConvI8> = Vec::new();
-    for (conv, range) in folded(net)?.iter().zip(ranges) {
+    for (layer, range) in net.convs.iter().zip(ranges) {
+        let conv = &fold_norm(&values(layer.conv.val())?, &layer.norm)?;
         let input_scale = convs.last().map_or(1.0 / UNIT, |c| c.output_scale);
         let scales = scales(&conv.weight, conv.bias.len(), WeightRange::Mse);
         convs.push(quantize_conv_by(conv, input_scale, scales, range / 255.0));

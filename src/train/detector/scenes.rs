@@ -1,7 +1,9 @@
 //! Pictures in which faces are marked: zips of JPEG pictures, each with one JSON line a picture.
 //!
-//! A line has `file`, `faces` and `ignore`. A face has `box` (left, top, width, height), `pts` (image-left eye, image-right eye, nose,
-//! image-left and image-right corner of the mouth; ten numbers, or null), and `yaw` in degrees, which may be missing. What lies in `ignore` may be a face.
+//! A line has `file`, `faces` and `ignore`. A face has `box` (left, top, width, height), `pts`
+//! (image-left eye, image-right eye, nose, image-left and image-right corner of the mouth; ten
+//! numbers, or null), and `yaw` in degrees, which may be missing. What lies in `ignore` may be a
+//! face.
 
 use crate::error::{Error, Result};
 use crate::frame::Gray;

@@ -1,5 +1,6 @@
 //! How well faces are found: recall at a rate of false faces, and average precision.
 
+use crate::face::{LEAST_SCORE, SURE_SCORE};
 use crate::spec::detector::overlap;
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +10,8 @@ pub struct Found {
     /// Score and box, in any order.
     pub found: Vec<(f32, [f32; 4])>,
     pub faces: Vec<[f32; 4]>,
+    /// How far each of them is turned, in degrees, as far as it is known.
+    pub turns: Vec<Option<f32>>,
     /// Regions that may hold faces.
     pub ignored: Vec<[f32; 4]>,
 }
@@ -21,6 +24,20 @@ const IGNORED: f32 = 0.5;
 /// Edges of the bins of face sizes, in pixels at a picture 640 pixels long.
 pub const SIZES: [f32; 7] = [16.0, 24.0, 32.0, 48.0, 80.0, 160.0, f32::INFINITY];
 
+/// Edges of the bins of turns, in degrees to either side.
+pub const TURNS: [f32; 4] = [0.0, 20.0, 45.0, f32::INFINITY];
+
+/// What a detector reaches from a score on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct AtScore {
+    pub score: f32,
+    /// Of faces of 16 pixels and more.
+    pub recall: f64,
+    /// False faces a picture, of all pictures and of those that show no face.
+    pub false_faces: f64,
+    pub false_faces_without: f64,
+}
+
 /// What a detector reaches on some pictures.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Figures {
@@ -30,15 +47,40 @@ pub struct Figures {
     pub threshold: f32,
     /// At that threshold, by size as in [`SIZES`]: 16-24, 24-32, and so on.
     pub recall: Vec<f64>,
+    /// At that threshold, by turn as in [`TURNS`], of faces of 16 pixels and more whose turn is
+    /// known.
+    pub turned: Vec<usize>,
+    pub recall_turned: Vec<f64>,
+    /// At the scores from which faces count.
+    pub at: Vec<AtScore>,
     /// Area under precision by recall, all points, of faces of 16 pixels and more.
     pub average_precision: f64,
 }
 
-/// Of each face: found at what score; of each box that is none: its score.
+/// A face: its size, its turn, and the score of the box that found it.
+#[derive(Debug, Clone, Copy)]
+struct Face {
+    size: f32,
+    turn: Option<f32>,
+    score: Option<f32>,
+}
+
+impl Face {
+    fn above(&self, score: f32) -> bool {
+        self.score.is_some_and(|s| s > score)
+    }
+}
+
+/// The faces of a picture, and of each box that is none its score.
 struct Matched {
-    /// Size, and the score of the box that found it.
-    faces: Vec<(f32, Option<f32>)>,
+    faces: Vec<Face>,
     wrong: Vec<f32>,
+}
+
+/// How many faces there are, and the share found above a score.
+fn recall<'a>(faces: impl Iterator<Item = &'a Face>, score: f32) -> (usize, f64) {
+    let (n, hit) = faces.fold((0usize, 0usize), |(n, hit), f| (n + 1, hit + usize::from(f.above(score))));
+    (n, hit as f64 / n.max(1) as f64)
 }
 
 fn share_within(a: [f32; 4], b: [f32; 4]) -> f32 {
@@ -53,16 +95,18 @@ fn matched(one: &Found, per_px: f32) -> Matched {
     let mut found = one.found.clone();
     found.sort_by(|a, b| b.0.total_cmp(&a.0));
     let size = |r: &[f32; 4]| (r[2] * r[3]).sqrt() * per_px;
-    let mut faces: Vec<(f32, Option<f32>)> = one.faces.iter().map(|f| (size(f), None)).collect();
+    let turn = |i: usize| one.turns.get(i).copied().flatten();
+    let mut faces: Vec<Face> =
+        one.faces.iter().enumerate().map(|(i, f)| Face { size: size(f), turn: turn(i), score: None }).collect();
     let mut wrong = Vec::new();
     for (score, rect) in found {
         let best = (0..faces.len())
-            .filter(|&i| faces[i].1.is_none())
+            .filter(|&i| faces[i].score.is_none())
             .map(|i| (overlap(rect, one.faces[i]), i))
             .max_by(|a, b| a.0.total_cmp(&b.0))
             .filter(|(o, _)| *o >= RIGHT);
         match best {
-            Some((_, i)) => faces[i].1 = Some(score),
+            Some((_, i)) => faces[i].score = Some(score),
             None if one.ignored.iter().any(|r| share_within(rect, *r) >= IGNORED) => {}
             None => wrong.push(score),
         }
@@ -77,16 +121,33 @@ pub fn figures(all: &[(Found, f32)]) -> Figures {
     wrong.sort_by(|a, b| b.total_cmp(a));
     let allowed = all.len() / 10;
     let threshold = wrong.get(allowed).copied().unwrap_or(0.0);
-    let bins = SIZES.windows(2).map(|w| {
-        let of: Vec<_> = matched.iter().flat_map(|m| &m.faces).filter(|f| (w[0]..w[1]).contains(&f.0)).collect();
-        let hit = of.iter().filter(|f| f.1.is_some_and(|s| s > threshold)).count();
-        (of.len(), hit as f64 / of.len().max(1) as f64)
-    });
-    let (faces, recall): (Vec<usize>, Vec<f64>) = bins.unzip();
+    let bins = SIZES
+        .windows(2)
+        .map(|w| recall(matched.iter().flat_map(|m| &m.faces).filter(|f| (w[0]..w[1]).contains(&f.size)), threshold));
+    let (faces, by_size): (Vec<usize>, Vec<f64>) = bins.unzip();
     // Smaller faces that were found are neither right nor wrong.
-    let counted = matched.iter().flat_map(|m| &m.faces).filter(|f| f.0 >= SIZES[0]);
+    let counted = matched.iter().flat_map(|m| &m.faces).filter(|f| f.size >= SIZES[0]);
     let total = counted.clone().count();
-    let mut order: Vec<(f32, bool)> = counted.filter_map(|f| f.1.map(|s| (s, true))).collect();
+    let (turned, recall_turned) = TURNS
+        .windows(2)
+        .map(|w| {
+            let within = |f: &&Face| f.turn.is_some_and(|t| (w[0]..w[1]).contains(&t.abs()));
+            recall(counted.clone().filter(within), threshold)
+        })
+        .unzip();
+    let false_faces = |all: &[&Matched], score: f32| {
+        let wrong = all.iter().flat_map(|m| &m.wrong).filter(|s| **s > score).count();
+        wrong as f64 / all.len().max(1) as f64
+    };
+    let every: Vec<&Matched> = matched.iter().collect();
+    let without: Vec<&Matched> = matched.iter().filter(|m| m.faces.is_empty()).collect();
+    let at = [LEAST_SCORE, SURE_SCORE].map(|score| AtScore {
+        score,
+        recall: recall(counted.clone(), score).1,
+        false_faces: false_faces(&every, score),
+        false_faces_without: false_faces(&without, score),
+    });
+    let mut order: Vec<(f32, bool)> = counted.filter_map(|f| f.score.map(|s| (s, true))).collect();
     order.extend(wrong.iter().map(|s| (*s, false)));
     order.sort_by(|a, b| b.0.total_cmp(&a.0));
     let mut points = Vec::new();
@@ -108,7 +169,16 @@ pub fn figures(all: &[(Found, f32)]) -> Figures {
             best
         })
         .sum();
-    Figures { pictures: all.len(), faces, threshold, recall, average_precision: area / total.max(1) as f64 }
+    Figures {
+        pictures: all.len(),
+        faces,
+        threshold,
+        recall: by_size,
+        turned,
+        recall_turned,
+        at: at.into(),
+        average_precision: area / total.max(1) as f64,
+    }
 }
 
 #[cfg(test)]
@@ -129,16 +199,19 @@ mod tests {
                 (0.6, face(500.0, 40.0)),
             ],
             faces: vec![face(101.0, 40.0), face(400.0, 20.0)],
+            turns: vec![Some(-30.0), None],
             ignored: vec![face(510.0, 60.0)],
         };
         let m = matched(&one, 1.0);
-        assert_eq!((m.faces[0].1, m.faces[1].1, m.wrong), (Some(0.9), None, vec![0.8, 0.7]));
+        assert_eq!((m.faces[0].score, m.faces[1].score, m.wrong), (Some(0.9), None, vec![0.8, 0.7]));
+        let f = figures(&[(one, 640.0)]);
+        assert_eq!((f.turned, f.at[1].false_faces, f.at[1].recall), (vec![0, 1, 0], 2.0, 0.5));
     }
 
     #[test]
     fn recall_is_taken_at_a_tenth_of_a_false_face_a_picture() {
         let picture =
-            |found: Vec<(f32, [f32; 4])>| (Found { found, faces: vec![face(100.0, 50.0)], ignored: Vec::new() }, 640.0);
+            |found: Vec<(f32, [f32; 4])>| (Found { found, faces: vec![face(100.0, 50.0)], ..Found::default() }, 640.0);
         let mut all: Vec<_> = (0..10).map(|i| picture(vec![(0.5 + 0.01 * i as f32, face(100.0, 50.0))])).collect();
         all[0].0.found.extend([(0.95, face(400.0, 50.0)), (0.545, face(500.0, 50.0))]);
         let f = figures(&all);

@@ -1,12 +1,13 @@
 //! What a network should say of a crop.
 
 use super::draw::{Crop, Placed};
-use crate::spec::detector::{CELL, Cell, DetectorSpec};
+use crate::spec::detector::{CELL, Detection, DetectorSpec};
 
 /// Sizes of faces, in strides of a map, that it answers for; beside them it may answer or not.
 const SIZES: [f32; 2] = [1.4, 3.6];
 const SIZES_TOO: [f32; 2] = [0.9, 4.6];
-/// Standard deviation of the score about a face's centre, in sizes of the face; at least so many strides.
+/// Standard deviation of the score about a face's centre, in sizes of the face; at least so many
+/// strides.
 const SPREAD: f32 = 0.13;
 const SPREAD_STRIDES: f32 = 0.3;
 /// Scores from which box and points are taught.
@@ -77,7 +78,7 @@ impl Targets {
                         if face.points.is_some() { score } else { 0.0 },
                         if face.yaw_deg.is_some() { score } else { 0.0 },
                     ];
-                    let cell = Cell {
+                    let cell = Detection {
                         score: 0.5,
                         rect: face.rect,
                         points: face.points.unwrap_or([[cx, cy]; 5]),

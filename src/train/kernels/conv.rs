@@ -43,7 +43,8 @@ impl Geometry {
         self.out_height() * self.out_width() * self.out
     }
 
-    /// Lines and places of a padded picture. A place or two more than the padding, so that tiles may read beyond.
+    /// Lines and places of a padded picture. A place or two more than the padding, so that tiles
+    /// may read beyond.
     fn padded(&self) -> [usize; 2] {
         let reach = |n: usize| (n - 1) * self.stride + self.kernel;
         [
@@ -58,6 +59,11 @@ impl Geometry {
     }
 }
 
+/// Zeros, written by all threads.
+pub(super) fn zeros(n: usize) -> Vec<f32> {
+    rayon::iter::repeat_n(0.0, n).with_min_len(1 << 14).collect()
+}
+
 /// Pictures `pictures x height x width x channels` with a border of zeros.
 fn pad(
     x: &[f32],
@@ -68,7 +74,7 @@ fn pad(
     let area = lines * places * channels;
     let pictures = x.len() / (height * width * channels).max(1);
     // What a tile reads beyond the last picture.
-    let mut out = vec![0.0; pictures * area + TALL.max(WIDE)];
+    let mut out = zeros(pictures * area + TALL.max(WIDE));
     out[..pictures * area].par_chunks_mut(area).zip(x.par_chunks(height * width * channels)).for_each(|(out, x)| {
         for (y, row) in x.chunks_exact(width * channels).enumerate() {
             out[((y + top) * places + left) * channels..][..width * channels].copy_from_slice(row);
@@ -114,7 +120,7 @@ impl Kernel {
         let [_, places] = g.padded();
         let run = g.kernel * g.input;
         let (lines, columns) = (g.out_height(), g.out_width());
-        let mut y = vec![0.0; g.pictures * g.out_area()];
+        let mut y = zeros(g.pictures * g.out_area());
         y.par_chunks_mut(g.out_area()).enumerate().for_each(|(picture, y)| {
             let first = picture * g.padded_area();
             for line in 0..lines {
@@ -185,14 +191,24 @@ impl Kernel {
             }
             sums
         };
-        let groups: Vec<_> = (0..GROUPS).into_par_iter().map(of_group).collect();
+        let mut groups: Vec<_> = (0..GROUPS).into_par_iter().map(of_group).collect();
+        let mut total = groups.swap_remove(0);
+        total.par_chunks_mut(64).enumerate().for_each(|(i, total)| {
+            for group in &groups {
+                for (sum, more) in total.iter_mut().zip(&group[i * 64..]) {
+                    sum.iter_mut().zip(more).for_each(|(s, m)| *s += m);
+                }
+            }
+        });
         let mut out = vec![0.0; g.out * g.input * taps];
-        for (i, to) in out.iter_mut().enumerate() {
-            let (o, c, tap) = (i / (g.input * taps), i / taps % g.input, i % taps);
-            let (ky, row) = (tap / g.kernel, tap % g.kernel * g.input + c);
-            let at = (ky * blocks + o / WIDE) * rows + row;
-            *to = groups.iter().map(|s| s[at][o % WIDE]).sum();
-        }
+        out.par_chunks_mut(g.input * taps).enumerate().for_each(|(o, of_out)| {
+            for (c, of_input) in of_out.chunks_exact_mut(taps).enumerate() {
+                for (tap, to) in of_input.iter_mut().enumerate() {
+                    let (ky, row) = (tap / g.kernel, tap % g.kernel * g.input + c);
+                    *to = total[(ky * blocks + o / WIDE) * rows + row][o % WIDE];
+                }
+            }
+        });
         out
     }
 
@@ -204,8 +220,9 @@ impl Kernel {
         let bordered = [lines + 2 * border, columns + 2 * border];
         let of_out = pad(of_out, [lines, columns, g.out], [border; 2], bordered);
         let area = bordered[0] * bordered[1] * g.out;
-        let mut dx = vec![0.0; g.pictures * g.height * g.width * g.input];
-        // Taps by which inputs at a place of this remainder are reached, and how far on their outputs lie.
+        let mut dx = zeros(g.pictures * g.height * g.width * g.input);
+        // Taps by which inputs at a place of this remainder are reached, and how far on their
+        // outputs lie.
         let taps = |remainder: usize| -> Vec<(usize, isize)> {
             let tap = |k: usize| {
                 let from = (remainder + g.pad()) as isize - k as isize;

@@ -1,5 +1,6 @@
 //! BatchNorm and ReLU, channels last.
 
+use super::conv::zeros;
 use rayon::prelude::*;
 
 /// Rows that one thread takes at a time.
@@ -19,15 +20,19 @@ pub struct Norm<'a> {
     pub epsilon: f32,
 }
 
-/// Sums over rows of what `each` adds, chunk by chunk and then together.
-fn sums(rows: &[f32], channels: usize, width: usize, each: impl Fn(usize, &[f32], &mut [f64]) + Sync) -> Vec<f64> {
-    let parts: Vec<Vec<f64>> = rows
-        .par_chunks(ROWS * channels)
-        .enumerate()
-        .map(|(chunk, rows)| {
-            let mut sums = vec![0.0; width];
-            for (i, row) in rows.chunks_exact(channels).enumerate() {
-                each(chunk * ROWS + i, row, &mut sums);
+/// Rows that are added up in f32 before they go to f64.
+const RUN: usize = 64;
+
+/// Sums over rows of what `each` adds: runs of rows in f32, then chunk by chunk, then together.
+fn sums(n: usize, width: usize, each: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f64> {
+    let parts: Vec<Vec<f64>> = (0..n.div_ceil(ROWS))
+        .into_par_iter()
+        .map(|chunk| {
+            let (mut run, mut sums) = (vec![0.0f32; width], vec![0.0f64; width]);
+            for first in (chunk * ROWS..n.min((chunk + 1) * ROWS)).step_by(RUN) {
+                run.fill(0.0);
+                (first..n.min(first + RUN)).for_each(|row| each(row, &mut run));
+                sums.iter_mut().zip(&run).for_each(|(s, v)| *s += f64::from(*v));
             }
             sums
         })
@@ -37,24 +42,21 @@ fn sums(rows: &[f32], channels: usize, width: usize, each: impl Fn(usize, &[f32]
     all
 }
 
+fn narrow(v: &[f64]) -> Vec<f32> {
+    v.iter().map(|v| *v as f32).collect()
+}
+
 impl Statistics {
     pub fn of(x: &[f32], channels: usize) -> Self {
-        let n = (x.len() / channels) as f64;
-        let mean: Vec<f64> = sums(x, channels, channels, |_, row, s| {
-            s.iter_mut().zip(row).for_each(|(s, v)| *s += f64::from(*v));
-        })
-        .iter()
-        .map(|s| s / n)
-        .collect();
-        let variance = sums(x, channels, channels, |_, row, s| {
-            for ((s, v), m) in s.iter_mut().zip(row).zip(&mean) {
-                *s += (f64::from(*v) - m) * (f64::from(*v) - m);
-            }
+        let n = x.len() / channels;
+        let means = |sums: Vec<f64>| narrow(&sums.iter().map(|s| s / n as f64).collect::<Vec<_>>());
+        let row = |i: usize| &x[i * channels..][..channels];
+        let mean = means(sums(n, channels, |i, s| s.iter_mut().zip(row(i)).for_each(|(s, v)| *s += v)));
+        let variance = sums(n, channels, |i, s| {
+            s.iter_mut().zip(row(i)).zip(&mean).for_each(|((s, v), m)| *s += (v - m) * (v - m));
         });
-        Self {
-            mean: mean.iter().map(|m| *m as f32).collect(),
-            variance: variance.iter().map(|v| (v / n) as f32).collect(),
-        }
+        let variance = means(variance);
+        Self { mean, variance }
     }
 }
 
@@ -71,46 +73,64 @@ impl Norm<'_> {
     /// `max(0, gamma (x - mean) / sqrt(variance + epsilon) + beta)`.
     pub fn relu(&self, x: &[f32], s: &Statistics) -> Vec<f32> {
         let (affine, channels) = (self.affine(s), self.gamma.len());
-        let mut y = vec![0.0; x.len()];
+        let (factors, summands): (Vec<f32>, Vec<f32>) = affine.into_iter().unzip();
+        let mut y = zeros(x.len());
         y.par_chunks_mut(ROWS * channels).zip(x.par_chunks(ROWS * channels)).for_each(|(y, x)| {
             for (y, x) in y.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
-                for ((y, x), (factor, summand)) in y.iter_mut().zip(x).zip(&affine) {
-                    *y = (x * factor + summand).max(0.0);
+                for (((y, x), factor), summand) in y.iter_mut().zip(x).zip(&factors).zip(&summands) {
+                    let v = x * factor + summand;
+                    *y = if v > 0.0 { v } else { 0.0 };
                 }
             }
         });
         y
     }
 
-    /// Gradients of input, gamma and beta, from that of the output `y` of [`Norm::relu`], by the statistics of `x` itself.
+    /// Gradients of input, gamma and beta, from that of the output `y` of [`Norm::relu`], by the
+    /// statistics of `x` itself.
     pub fn backward(&self, x: &[f32], s: &Statistics, y: &[f32], of_y: &[f32]) -> [Vec<f32>; 3] {
         let channels = self.gamma.len();
-        let n = (x.len() / channels) as f64;
-        let inverse: Vec<f32> = s.variance.iter().map(|v| 1.0 / (v + self.epsilon).sqrt()).collect();
-        let both = sums(x, channels, 2 * channels, |i, row, sums| {
-            let at = i * channels;
+        let n = x.len() / channels;
+        let mean = &s.mean[..channels];
+        let both = sums(n, 2 * channels, |i, sums| {
             let (of_beta, of_gamma) = sums.split_at_mut(channels);
+            let of_gamma = &mut of_gamma[..channels];
+            let (x, y, of_y) =
+                (&x[i * channels..][..channels], &y[i * channels..][..channels], &of_y[i * channels..][..channels]);
             for c in 0..channels {
-                if y[at + c] > 0.0 {
-                    let d = f64::from(of_y[at + c]);
-                    of_beta[c] += d;
-                    of_gamma[c] += d * f64::from((row[c] - s.mean[c]) * inverse[c]);
+                let d = if y[c] > 0.0 { of_y[c] } else { 0.0 };
+                of_beta[c] += d;
+                of_gamma[c] += d * (x[c] - mean[c]);
+            }
+        });
+        let (of_beta, by_centred) = both.split_at(channels);
+        let inverse: Vec<f64> = s.variance.iter().map(|v| 1.0 / f64::from(v + self.epsilon).sqrt()).collect();
+        let of_gamma: Vec<f64> = by_centred.iter().zip(&inverse).map(|(g, i)| g * i).collect();
+        // dx = factor (d - mean(d) - (x - mean) / sqrt(variance + epsilon) mean(d x^)), as factor d
+        // + slope x + summand.
+        let mut parts = Vec::with_capacity(channels);
+        for c in 0..channels {
+            let factor = f64::from(self.gamma[c]) * inverse[c];
+            let slope = -factor * inverse[c] * of_gamma[c] / n as f64;
+            let summand = -factor * of_beta[c] / n as f64 - slope * f64::from(s.mean[c]);
+            parts.push([factor as f32, slope as f32, summand as f32]);
+        }
+        let [factor, slope, summand] = [0, 1, 2].map(|k| parts.iter().map(|p| p[k]).collect::<Vec<f32>>());
+        let mut dx = zeros(x.len());
+        dx.par_chunks_mut(channels * ROWS).enumerate().for_each(|(chunk, dx)| {
+            let at = chunk * ROWS * channels;
+            let all = [x, y, of_y].map(|v| v[at..][..dx.len()].chunks_exact(channels));
+            let [x, y, of_y] = all;
+            let (factor, slope, summand) = (&factor[..channels], &slope[..channels], &summand[..channels]);
+            for (((dx, x), y), of_y) in dx.chunks_exact_mut(channels).zip(x).zip(y).zip(of_y) {
+                let (dx, x, y, of_y) = (&mut dx[..channels], &x[..channels], &y[..channels], &of_y[..channels]);
+                for c in 0..channels {
+                    let d = if y[c] > 0.0 { of_y[c] } else { 0.0 };
+                    dx[c] = factor[c] * d + slope[c] * x[c] + summand[c];
                 }
             }
         });
-        let (of_beta, of_gamma) = both.split_at(channels);
-        let mut dx = vec![0.0; x.len()];
-        dx.par_chunks_mut(ROWS * channels).enumerate().for_each(|(chunk, dx)| {
-            for (i, dx) in dx.iter_mut().enumerate() {
-                let (at, c) = (chunk * ROWS * channels + i, i % channels);
-                let d = if y[at] > 0.0 { of_y[at] } else { 0.0 };
-                let centred = (x[at] - s.mean[c]) * inverse[c];
-                let mean = (of_beta[c] / n) as f32 + centred * (of_gamma[c] / n) as f32;
-                *dx = self.gamma[c] * inverse[c] * (d - mean);
-            }
-        });
-        let narrow = |v: &[f64]| v.iter().map(|v| *v as f32).collect();
-        [dx, narrow(of_gamma), narrow(of_beta)]
+        [dx, narrow(&of_gamma), narrow(of_beta)]
     }
 }
 

@@ -1,11 +1,13 @@
-//! Sums of products held in registers: some places by 16 channels. Compiled once for each instruction set, chosen at run time.
+//! Sums of products held in registers: some places by 16 channels. Compiled once for each
+//! instruction set, chosen at run time.
 
 /// Channels of a tile.
 pub const WIDE: usize = 16;
 /// Places of a tile.
 pub const TALL: usize = 6;
 
-/// One contiguous run of the sum: where it begins for each place, how many numbers it has, and its weights `run x WIDE`.
+/// One contiguous run of the sum: where it begins for each place, how many numbers it has, and its
+/// weights `run x WIDE`.
 pub struct Run<'a> {
     pub from: [usize; TALL],
     pub weights: &'a [[f32; WIDE]],
@@ -34,7 +36,8 @@ fn dot<const FUSED: bool>(x: &[f32], run: &Run<'_>, sums: &mut [[f32; WIDE]; TAL
     *sums = acc;
 }
 
-/// Products of two sides over some places: `sums[i][channel] += sum over p of x[x_from + p * x_step + i] g[g_from + p * g_step + channel]`.
+/// Products of two sides over some places: `sums[i][channel] += sum over p of x[x_from + p * x_step
+/// + i] g[g_from + p * g_step + channel]`.
 pub struct Outer<'a> {
     pub x: &'a [f32],
     pub g: &'a [f32],

@@ -3,10 +3,11 @@
 use super::PrepareConfig;
 use super::media::Shown;
 use crate::error::Result;
-use crate::face::{RollEstimator, RollModel, SeetaDetector, TrackedFace, Tracker};
+use crate::face::{RollEstimator, RollModel, TrackedFace, Tracker};
 use crate::frame::Gray;
 use crate::preprocess::Cropper;
-use crate::spec::CropRule;
+use crate::session::Finder;
+use crate::spec::{CropRule, Range};
 use std::time::Duration;
 
 /// A crop stands for frames without a picture this long, as the tracker holds a face that is not seen.
@@ -78,7 +79,8 @@ impl Cutter {
         let tracker = match &mut self.tracker {
             Some(tracker) => tracker,
             none => {
-                none.insert(Tracker::new(Box::new(SeetaDetector::new()?), RollEstimator::new(RollModel::shipped()?)))
+                let rolls = RollEstimator::new(RollModel::shipped()?);
+                none.insert(Tracker::new(Box::new(Finder::shipped(Range::default())?), rolls))
             }
         };
         let faces = tracker.update(picture, Duration::from_secs_f64(time_s.max(0.0)))?;
