@@ -1,6 +1,6 @@
 //! Fits the crop rule to a data set whose pictures are themselves the crops.
 
-use super::{Detector, Pose};
+use super::{Detector, LEAST_SCORE, Pose};
 use crate::error::{Error, Result};
 use crate::frame::Gray;
 use crate::preprocess::Cropper;
@@ -53,7 +53,7 @@ pub fn crop_rule_from(
         shown += 1;
         cropper.crop_into(&picture, canvas_square(&picture), &mut canvas.data);
         detector.detect(&canvas, &mut found)?;
-        let poses = found.iter().map(Pose::of);
+        let poses = found.iter().filter(|f| f.score >= LEAST_SCORE).map(Pose::of);
         if let Some(face) = poses.max_by(|a, b| a.side.total_cmp(&b.side)) {
             for (values, v) in samples.iter_mut().zip(mapping(&face)) {
                 values.push(v);

@@ -4,11 +4,13 @@ use crate::error::Result;
 use crate::frame::Gray;
 use crate::spec::detector::Detection;
 
-/// Score from which a detection counts: above it, one picture in ten shows something that is no
-/// face.
-pub const LEAST_SCORE: f32 = 0.5;
+/// Score from which a face that is followed is seen again.
+pub const KEEP_SCORE: f32 = 0.45;
+/// Score from which a detection may be a new face: above it there are 0.1 false faces a picture
+/// (`models/detector/card.md`).
+pub const LEAST_SCORE: f32 = 0.64;
 /// Score from which a single detection in a film begins a track.
-pub const SURE_SCORE: f32 = 0.65;
+pub const SURE_SCORE: f32 = 0.75;
 
 /// Finds faces in single pictures.
 pub trait Detector: Send {

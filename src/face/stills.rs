@@ -1,6 +1,6 @@
 //! Every face of a picture that is seen once.
 
-use super::{Detector, Pose, RollEstimator, TrackedFace};
+use super::{Detector, LEAST_SCORE, Pose, RollEstimator, TrackedFace};
 use crate::error::Result;
 use crate::frame::Gray;
 
@@ -16,7 +16,8 @@ pub(super) fn find(
 ) -> Result<Vec<TrackedFace>> {
     let mut found = Vec::new();
     detector.detect(picture, &mut found)?;
-    let mut poses: Vec<Pose> = found.iter().map(Pose::of).collect();
+    let faces = found.iter().filter(|f| f.score >= LEAST_SCORE);
+    let mut poses: Vec<Pose> = faces.map(Pose::of).collect();
     poses.sort_by(|a, b| b.side.total_cmp(&a.side));
     let face = |(pose, id): (&Pose, u32)| {
         let square = pose.square();

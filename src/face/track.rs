@@ -11,13 +11,14 @@
 //! is held: reported as such for [`HOLD`] of stream time. Its id is kept for [`KEEP`], in a slow
 //! stream for [`MISSES`] frames; ids are never used twice.
 //!
-//! A detection below [`SURE_SCORE`] begins a face only when a second one agrees, but for a stream's
+//! A detection below [`LEAST_SCORE`] begins no face.
+//! One below [`SURE_SCORE`] begins a face only when a second one agrees, but for a stream's
 //! first frame and streams so slow that waiting would lose it ([`SLOW`]).
 
 use super::follow::{Follower, Template};
 use super::matching::{Candidate, Pair, distance, pair};
 use super::pace::{Pace, Step};
-use super::{Detector, Pose, RollEstimator, SURE_SCORE};
+use super::{Detector, LEAST_SCORE, Pose, RollEstimator, SURE_SCORE};
 use crate::error::Result;
 use crate::frame::Gray;
 use crate::spec::detector::Detection;
@@ -335,6 +336,11 @@ impl Tracker {
         for p in &self.pairs {
             self.poses[p.detection].side = 0.0;
         }
+        for (pose, found) in self.poses.iter_mut().zip(&self.found) {
+            if found.score < LEAST_SCORE {
+                pose.side = 0.0;
+            }
+        }
         self.crowded = false;
         loop {
             let largest =
@@ -456,21 +462,29 @@ mod tests {
     fn a_weak_detection_counts_only_when_seen_twice() {
         let mut s = Stage::new();
         s.show(&[], 1);
-        assert!(s.show(&[(100.0, 0.3)], 1).is_empty());
+        assert!(s.show(&[(100.0, 0.7)], 1).is_empty());
         assert!(s.show(&[], 3).is_empty());
-        assert!(s.show(&[(100.0, 0.3)], 1).is_empty());
-        assert_eq!(s.show(&[(100.0, 0.3)], 1).len(), 1);
-        assert_eq!(s.show(&[(100.0, 0.3), (500.0, 0.9)], 1).len(), 2, "a sure one at once");
+        assert!(s.show(&[(100.0, 0.7)], 1).is_empty());
+        assert_eq!(s.show(&[(100.0, 0.7)], 1).len(), 1);
+        assert_eq!(s.show(&[(100.0, 0.7), (500.0, 0.9)], 1).len(), 2, "a sure one at once");
+    }
+
+    #[test]
+    fn what_is_weaker_still_begins_no_face_and_keeps_one() {
+        let mut s = Stage::new();
+        assert!(s.show(&[(100.0, 0.5)], 5).is_empty());
+        assert_eq!(s.show(&[(100.0, 0.9)], 1), [1]);
+        assert_eq!(s.show(&[(102.0, 0.5)], 50), [1]);
     }
 
     #[test]
     fn a_weak_face_counts_at_once_where_no_frame_follows_soon() {
         let mut s = Stage::new();
-        assert_eq!(s.show(&[(100.0, 0.3)], 1), [1], "the first frame");
+        assert_eq!(s.show(&[(100.0, 0.7)], 1), [1], "the first frame");
         let mut s = Stage::new();
         s.show(&[], 1);
         s.at(Duration::from_secs(1));
-        assert_eq!(s.show(&[(100.0, 0.3)], 1), [1], "one a second");
+        assert_eq!(s.show(&[(100.0, 0.7)], 1), [1], "one a second");
     }
 
     /// Every frame of a stream at this rate shows the face `places` gives; how many frames read it,

@@ -1,6 +1,6 @@
 //! Whole pictures at the size that a network works at.
 
-use super::{Taps, weigh};
+use super::{Room, Taps, weigh};
 use crate::frame::Gray;
 
 /// Reduces or enlarges whole pictures, keeping their shape.
@@ -13,7 +13,7 @@ pub struct Fitter {
     reduced: Gray,
     columns: Taps,
     rows: Taps,
-    strip: Vec<u16>,
+    room: Room,
 }
 
 /// Largest factor by which a picture is enlarged.
@@ -57,7 +57,7 @@ impl Fitter {
         self.columns.fill(0.0, scale, half, size[0]);
         self.rows.fill(0.0, scale, half, size[1]);
         out.reshape(size[0], size[1]);
-        weigh(source, &self.columns, &self.rows, &mut self.strip, &mut out.data);
+        weigh(source, &self.columns, &self.rows, &mut self.room, &mut out.data);
         factor
     }
 }

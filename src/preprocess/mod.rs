@@ -30,7 +30,7 @@ pub struct Cropper {
     detail_px: usize,
     columns: Taps,
     rows: Taps,
-    strip: Vec<u16>,
+    room: Room,
     /// The circumscribed square of a levelled crop; empty before the first.
     wide: Vec<u8>,
 }
@@ -85,7 +85,7 @@ impl Cropper {
             detail_px,
             columns: Taps::default(),
             rows: Taps::default(),
-            strip: Vec::new(),
+            room: Room::default(),
             wide: Vec::new(),
         }
     }
@@ -164,50 +164,84 @@ impl Cropper {
             out.fill(0);
             return;
         }
-        weigh(image, &self.columns, &self.rows, &mut self.strip, out);
+        weigh(image, &self.columns, &self.rows, &mut self.room, out);
     }
+}
+
+/// Room for a resampling, kept from one to the next.
+#[derive(Debug, Clone, Default)]
+struct Room {
+    /// Lines of the picture, resampled across.
+    strip: Vec<u16>,
+    /// One line of sums.
+    sums: Vec<i32>,
 }
 
 /// Writes the weighted means of `image` that the taps name: a pixel for each of `columns`, line by
 /// line for each of `rows`.
-fn weigh(image: &Gray, columns: &Taps, rows: &Taps, strip: &mut Vec<u16>, out: &mut [u8]) {
+fn weigh(image: &Gray, columns: &Taps, rows: &Taps, room: &mut Room, out: &mut [u8]) {
     let size = columns.first.len();
     let row_at = |j: i64| j.clamp(0, image.height as i64 - 1) as usize;
     let top = row_at(rows.first[0]);
     let bottom = row_at(rows.first[rows.first.len() - 1] + rows.per_output as i64 - 1);
-    strip.clear();
-    strip.resize((bottom + 1 - top) * size, 0);
-    for (line, source_row) in strip.chunks_exact_mut(size).zip(top..=bottom) {
-        let row = &image.data[source_row * image.width..][..image.width];
-        horizontal(row, columns, line);
+    room.strip.clear();
+    room.strip.resize((bottom + 1 - top) * size, 0);
+    let across = match columns.per_output {
+        3 => horizontal::<3>,
+        4 => horizontal::<4>,
+        5 => horizontal::<5>,
+        6 => horizontal::<6>,
+        _ => horizontal_any,
+    };
+    for (line, source_row) in room.strip.chunks_exact_mut(size).zip(top..=bottom) {
+        across(&image.data[source_row * image.width..][..image.width], columns, line);
     }
     for (j, line) in out.chunks_exact_mut(size).enumerate() {
-        let weights = &rows.weights[j * rows.per_output..][..rows.per_output];
-        for (i, o) in line.iter_mut().enumerate() {
-            let mut acc = 0i32;
-            for (k, &w) in weights.iter().enumerate() {
-                let r = row_at(rows.first[j] + k as i64) - top;
-                acc += i32::from(strip[r * size + i]) * w;
-            }
-            *o = ((acc + (1 << (BITS + 5))) >> (BITS + 6)) as u8;
+        room.sums.clear();
+        room.sums.resize(size, 1 << (BITS + 5));
+        for (k, &w) in rows.weights[j * rows.per_output..][..rows.per_output].iter().enumerate() {
+            let r = row_at(rows.first[j] + k as i64) - top;
+            let strip = &room.strip[r * size..][..size];
+            room.sums.iter_mut().zip(strip).for_each(|(sum, &v)| *sum += i32::from(v) * w);
         }
+        line.iter_mut().zip(&room.sums).for_each(|(o, sum)| *o = (sum >> (BITS + 6)) as u8);
     }
 }
 
-fn horizontal(row: &[u8], taps: &Taps, out: &mut [u16]) {
-    let last = row.len() as i64 - 1;
-    let weights = taps.weights.chunks_exact(taps.per_output);
-    for ((o, &first), weights) in out.iter_mut().zip(&taps.first).zip(weights) {
-        let inside = first >= 0 && first + taps.per_output as i64 - 1 <= last;
-        let acc: i32 = if inside {
-            let pixels = &row[first as usize..][..taps.per_output];
-            pixels.iter().zip(weights).map(|(&p, &w)| i32::from(p) * w).sum()
-        } else {
-            let at = |k: usize| row[(first + k as i64).clamp(0, last) as usize];
-            weights.iter().enumerate().map(|(k, &w)| i32::from(at(k)) * w).sum()
+/// A line across, of `N` taps an output.
+fn horizontal<const N: usize>(row: &[u8], taps: &Taps, out: &mut [u16]) {
+    let outputs = taps.weights.as_chunks::<N>().0.iter().zip(&taps.first);
+    for (o, (weights, &first)) in out.iter_mut().zip(outputs) {
+        let inside = usize::try_from(first).ok().and_then(|at| row.get(at..)?.first_chunk::<N>());
+        let acc = match inside {
+            Some(pixels) => pixels.iter().zip(weights).map(|(&p, &w)| i32::from(p) * w).sum(),
+            None => at_edge(row, first, weights),
         };
-        *o = ((acc + (1 << (BITS - 7))) >> (BITS - 6)) as u16;
+        *o = rounded(acc);
     }
+}
+
+/// The same of any number of taps.
+fn horizontal_any(row: &[u8], taps: &Taps, out: &mut [u16]) {
+    let outputs = taps.weights.chunks_exact(taps.per_output).zip(&taps.first);
+    for (o, (weights, &first)) in out.iter_mut().zip(outputs) {
+        let inside = usize::try_from(first).ok().and_then(|at| row.get(at..at + weights.len()));
+        let acc = match inside {
+            Some(pixels) => pixels.iter().zip(weights).map(|(&p, &w)| i32::from(p) * w).sum(),
+            None => at_edge(row, first, weights),
+        };
+        *o = rounded(acc);
+    }
+}
+
+/// A sum whose taps leave the line, whose ends are repeated.
+fn at_edge(row: &[u8], first: i64, weights: &[i32]) -> i32 {
+    let at = |k: usize| row[(first + k as i64).clamp(0, row.len() as i64 - 1) as usize];
+    weights.iter().enumerate().map(|(k, &w)| i32::from(at(k)) * w).sum()
+}
+
+fn rounded(acc: i32) -> u16 {
+    ((acc + (1 << (BITS - 7))) >> (BITS - 6)) as u16
 }
 
 #[cfg(test)]
