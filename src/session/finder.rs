@@ -137,8 +137,8 @@ mod tests {
         use crate::capture::{FrameSource, Next, synthetic::Synthetic};
         let mut finder = Finder::shipped(Range::Room).unwrap();
         let (mut frame, mut gray, mut found) = (crate::frame::Frame::default(), Gray::default(), Vec::new());
-        for seed in 0..6 {
-            let mut source = Synthetic::parse(&format!("synthetic:seed={seed},seconds=8,fps=2")).unwrap();
+        for seed in 0..4 {
+            let mut source = Synthetic::parse(&format!("synthetic:seed={seed},seconds=6,fps=1")).unwrap();
             while source.next_frame(&mut frame).unwrap() == Next::Frame {
                 frame.luma_into(&mut gray).unwrap();
                 finder.detect(&gray, &mut found).unwrap();
