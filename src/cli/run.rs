@@ -17,14 +17,16 @@ use std::sync::Arc;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// What to read: `synthetic[:seed=N,seconds=S,fps=F,people=P,size=WxH]` (a rendered face with known arousal and
-    /// valence), `v4l2:/dev/videoN[,size=WxH][,fps=F]` (a camera, in builds with the feature v4l2), a video file (needs
-    /// the program ffmpeg, but for .y4m), a folder of pictures, a picture, or `-` or a named pipe for YUV4MPEG2. Behind
-    /// any of them: `,stream=N` (which video of a file, from 0), `,flip=h|v` and `,turn=90|180|270` (for cameras mounted
+    /// What to read: `synthetic[:seed=N,seconds=S,fps=F,people=P,size=WxH]` (a rendered face with
+    /// known arousal and valence), `v4l2:/dev/videoN[,size=WxH][,fps=F]` (a camera, in builds with
+    /// the feature v4l2), a video file (needs the program ffmpeg, but for .y4m), a folder of
+    /// pictures, a picture, or `-` or a named pipe for YUV4MPEG2. Behind any of them: `,stream=N`
+    /// (which video of a file, from 0), `,flip=h|v` and `,turn=90|180|270` (for cameras mounted
     /// otherwise: mirrored, then turned clockwise).
     #[arg(long, default_value = "synthetic", value_name = "X")]
     input: OsString,
-    /// What pictures are: `stills`, each by itself, the default; or `film`, its frames in the order of their numbers.
+    /// What pictures are: `stills`, each by itself, the default; or `film`, its frames in the order
+    /// of their numbers.
     #[arg(long = "as", value_name = "KIND", value_parser = ["stills", "film"])]
     pictures: Option<String>,
     /// As `,stream=N` behind the input.
@@ -51,24 +53,28 @@ pub struct Args {
     /// Leave out the output filter (a causal first-order low-pass that lags by 0.12 s).
     #[arg(long)]
     raw: bool,
-    /// How far away faces are found: near, room or hall. Pictures are searched with their longer side at 160, 320 or 640 pixels;
-    /// the cost grows with the area.
+    /// How far away faces are found: near, room or hall. Pictures are searched with their longer
+    /// side at 160, 320 or 640 pixels; the cost grows with the area.
     #[arg(long, default_value = "room", value_name = "R")]
     range: Range,
-    /// Search every Nth frame of a film, for slow boards; faces are followed by their look in between.
+    /// Search every Nth frame of a film, for slow boards; faces are followed by their look in
+    /// between.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=250))]
     detect_every: u32,
-    /// Degrees that the camera sees along the picture's longer side: to say how many metres away faces are found.
+    /// Degrees that the camera sees along the picture's longer side: to say how many metres away
+    /// faces are found.
     #[arg(long, value_name = "DEGREES")]
     fov: Option<f32>,
-    /// Frames a second of a film of pictures, which carry no time of their own; 25 if not given. Implies `--as film`.
+    /// Frames a second of a film of pictures, which carry no time of their own; 25 if not given.
+    /// Implies `--as film`.
     #[arg(long)]
     fps: Option<f64>,
 }
 
 /// Of sources that do not say.
 const DEFAULT_FPS: f64 = 25.0;
-/// Fewer readings against the designed emotion give no concordance worth a word: five seconds at 25 a second.
+/// Fewer readings against the designed emotion give no concordance worth a word: five seconds at 25
+/// a second.
 const ENOUGH_FOR_CCC: usize = 125;
 const SLOW: &str =
     "leave `--engine` and `--precision` out for int8 on our kernels, or build with --features tract for fp32";

@@ -68,7 +68,7 @@ pub fn reduce(picture: &Gray, factor: usize, out: &mut Gray) {
     let (width, stride) = (out.width, picture.width);
     let half = (factor * factor / 2) as u32;
     let divisor = (factor * factor) as u32;
-    for (y, row) in out.data.chunks_exact_mut(width).enumerate() {
+    for (y, row) in out.data.chunks_exact_mut(width.max(1)).enumerate() {
         let lines = &picture.data[y * factor * stride..][..factor * stride];
         if factor == 2 {
             let (a, b) = lines.split_at(stride);

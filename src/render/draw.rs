@@ -30,8 +30,9 @@ impl Placement {
         Self { center, size_px, light: [-0.35, -0.5, 0.8], ambient: 0.4 }
     }
 
-    /// The face box `[x, y, side]` in pixels, as a frontal detector gives it: a square of side 1.56 head
-    /// half-heights centred 0.165 below the head's centre, from mid forehead to chin, ear to ear.
+    /// The face box `[x, y, side]` in pixels, as a frontal detector gives it: a square of side 1.56
+    /// head half-heights centred 0.165 below the head's centre, from mid forehead to chin, ear to
+    /// ear.
     pub fn face_box(&self, pose: Pose) -> [f32; 3] {
         let v = BOX_V * self.size_px;
         let cx = self.center[0] + (pose.dx + 0.26 * pose.yaw) * self.size_px;
@@ -40,8 +41,8 @@ impl Placement {
         [cx - 0.5 * side, cy - 0.5 * side, side]
     }
 
-    /// Where the spot `(u, v)` of the head's front is seen, in pixels; `jaw` is how far the chin has dropped. The inverse of
-    /// what drawing does for a pixel.
+    /// Where the spot `(u, v)` of the head's front is seen, in pixels; `jaw` is how far the chin
+    /// has dropped. The inverse of what drawing does for a pixel.
     pub fn spot(&self, person: &Person, jaw: f32, pose: Pose, [u, v]: [f32; 2]) -> [f32; 2] {
         let (yaw, pitch, roll) = (pose.yaw.sin_cos(), pose.pitch.sin_cos(), pose.roll.sin_cos());
         let (mut tall, mut wide, mut at) = (1.0, person.head_width, [0.0; 2]);

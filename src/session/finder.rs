@@ -98,7 +98,6 @@ mod tests {
             let mut found = Vec::new();
             let mut finder = Finder::shipped(Range::Room).unwrap();
             finder.detect(&rendered(640, 480, size), &mut found).unwrap();
-            println!("{size}: {found:?}");
             let Some(best) = found.first() else { panic!("{size}: no face") };
             let pose = crate::face::Pose::of(best);
             let off = (pose.centre[0] - 320.0).hypot(pose.centre[1] - 240.0 - 0.165 * size) / size;
