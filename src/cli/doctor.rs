@@ -5,6 +5,7 @@ use super::{Outcome, models, print_json, print_text, targets};
 use crate::engine::ENGINES;
 use crate::error::Result;
 use crate::model::Head;
+use crate::session::shipped_detector_digest;
 use crate::spec::Target;
 use std::process::{Command, Stdio};
 
@@ -87,6 +88,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
             "board": board.as_ref().map(|b| &b.0), "target": board.as_ref().and_then(|b| b.1.as_ref()).map(|t| &t.name),
             "cpu_features": cpu_features(), "engines": engines.iter().map(engine).collect::<Vec<_>>(),
             "gpu": gpu().as_ref().ok(), "no_gpu": gpu().as_ref().err(), "ffmpeg": has_ffmpeg(), "cameras": cameras().0, "reads_cameras": cameras().1, "model_ok": good, "model_checks": checks,
+            "detector_sha256": shipped_detector_digest(),
         }))?;
     } else {
         let mut text = format!(
@@ -113,6 +115,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
                 why.as_deref().map_or("ready".into(), |w| format!("not available ({w})"))
             );
         }
+        text += &format!("face detector: SHA-256 {}\n", shipped_detector_digest());
         text += &format!("model:\n  {}\n", checks.join("\n  "));
         print_text(&text)?;
     }

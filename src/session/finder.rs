@@ -5,8 +5,8 @@ use crate::engine::simd::MapSimd;
 use crate::error::Result;
 use crate::face::{Detector, KEEP_SCORE};
 use crate::frame::Gray;
-use crate::model::DetectorModel;
 use crate::model::onnx::read_detector;
+use crate::model::{DetectorModel, sha256_hex};
 use crate::preprocess::Fitter;
 use crate::spec::Range;
 use crate::spec::detector::{Detection, gather, suppress};
@@ -19,6 +19,11 @@ static SHIPPED: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/mod
 /// If it is damaged, which would be a fault of the build.
 pub fn shipped_detector() -> Result<DetectorModel> {
     read_detector(SHIPPED).map_err(|e| e.at("embedded models/detector/detector.onnx"))
+}
+
+/// SHA-256 of the embedded detector's file, in hexadecimal.
+pub fn shipped_detector_digest() -> String {
+    sha256_hex(SHIPPED)
 }
 
 /// Finds faces by a network that reads maps off the whole picture, brought to the size that a

@@ -8,7 +8,7 @@ mod smooth;
 
 pub use decode::{Estimate, TOLERANCE, decode};
 pub use failover::Failover;
-pub use finder::{Finder, shipped_detector};
+pub use finder::{Finder, shipped_detector, shipped_detector_digest};
 pub use smooth::{Smoother, TAU_S};
 
 use crate::engine::{Engine, FaceStep, Stream};

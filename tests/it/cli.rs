@@ -96,6 +96,9 @@ fn models_and_doctor_speak_of_the_shipped_student() {
     assert_eq!(list[0]["name"], "vaerr-nano");
     let doctor: serde_json::Value = serde_json::from_slice(&vaerr(&["doctor", "--json"]).stdout).unwrap();
     assert_eq!(doctor["model_ok"], true);
+    let card = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/models/detector/card.md")).unwrap();
+    let digest = doctor["detector_sha256"].as_str().unwrap();
+    assert!(card.contains(digest), "the card is of another detector: {digest}");
 }
 
 #[test]

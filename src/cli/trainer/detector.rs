@@ -1,8 +1,8 @@
 //! `vaerr-train detector`: trains and judges the network that finds faces.
 
-use super::settings::Settings;
+use super::training::RunArgs;
 use super::{print, print_json};
-use crate::train::detector::{self, DetectorConfig, DetectorPaths, Figures, Judged, SIZES, TURNS};
+use crate::train::detector::{self, DetectorConfig, DetectorPaths, Figures, Judged, SIZES, TURNS, span};
 use crate::train::run::config;
 use crate::train::run::ranks;
 use crate::{Error, Result};
@@ -37,30 +37,24 @@ struct Scenes {
 pub(super) struct Train {
     #[command(flatten)]
     scenes: Scenes,
-    /// Folder of the run: checkpoint, best network, metrics.jsonl, TensorBoard events.
-    #[arg(long, required_unless_present = "print_config")]
-    run: Option<PathBuf>,
-    /// Continue the run from its last checkpoint.
-    #[arg(long)]
-    resume: bool,
     #[command(flatten)]
-    settings: Settings,
+    args: RunArgs,
 }
 
 impl Train {
     fn run(&self, stop: &AtomicBool) -> Result<()> {
-        let settings: DetectorConfig = self.settings.over(&DetectorConfig::default(), &[])?;
-        if self.settings.print_config {
+        let settings: DetectorConfig = self.args.settings(&[])?;
+        if self.args.settings.print_config {
             return print(&config::print(&settings)?);
         }
         let missing = || Error::usage("--scenes, --held-out and --run are needed");
         let paths = DetectorPaths {
             scenes: self.scenes.scenes.clone(),
             held_out: self.scenes.held_out.clone().ok_or_else(missing)?,
-            run: self.run.clone().ok_or_else(missing)?,
+            run: self.args.run.clone().ok_or_else(missing)?,
         };
         let ranks = ranks::all()?;
-        let done = detector::train(&settings, &paths, self.resume, &*ranks, stop, true)?;
+        let done = detector::train(&settings, &paths, self.args.resume, &*ranks, stop, true)?;
         if ranks.rank() > 0 {
             return Ok(());
         }
@@ -173,8 +167,7 @@ fn table(f: &Figures) -> String {
     );
     let bins = |edges: &[f32], unit: &str, faces: &[usize], recall: &[f64], text: &mut String| {
         for ((w, faces), recall) in edges.windows(2).zip(faces).zip(recall) {
-            let range = if w[1].is_finite() { format!("{}-{}", w[0], w[1]) } else { format!("{}+", w[0]) };
-            let _ = writeln!(text, "{range:>8} {unit}  {recall:.3}  of {faces} faces");
+            let _ = writeln!(text, "{:>8} {unit}  {recall:.3}  of {faces} faces", span(w));
         }
     };
     bins(&SIZES, "px", &f.faces, &f.recall, &mut text);

@@ -18,20 +18,25 @@ use serde::de::DeserializeOwned;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
-/// Where a run is and how it is set.
+/// What is trained on.
 #[derive(clap::Args)]
-struct RunArgs {
+struct ShardArgs {
     /// Folder of shards, made by `prepare` or `render`; may be given several times, and the samples of all are mixed.
     #[arg(long, value_name = "SHARDS", required_unless_present = "print_config")]
     shards: Vec<PathBuf>,
+}
+
+/// Where a run is and how it is set.
+#[derive(clap::Args)]
+pub(super) struct RunArgs {
     /// Folder of the run: checkpoint, best network, metrics.jsonl, TensorBoard events.
     #[arg(long, required_unless_present = "print_config")]
-    run: Option<PathBuf>,
+    pub(super) run: Option<PathBuf>,
     /// Continue the run from its last checkpoint.
     #[arg(long)]
-    resume: bool,
+    pub(super) resume: bool,
     #[command(flatten)]
-    settings: Settings,
+    pub(super) settings: Settings,
     /// Short for --set run.seed=N.
     #[arg(long)]
     seed: Option<u64>,
@@ -44,7 +49,7 @@ struct RunArgs {
 }
 
 impl RunArgs {
-    fn settings<C: Default + Serialize + DeserializeOwned>(&self, more: &[String]) -> Result<C> {
+    pub(super) fn settings<C: Default + Serialize + DeserializeOwned>(&self, more: &[String]) -> Result<C> {
         let mut changes = Vec::new();
         changes.extend(self.seed.map(|n| format!("run.seed={n}")));
         changes.extend(self.epochs.map(|n| format!("run.epochs={n}")));
@@ -54,9 +59,9 @@ impl RunArgs {
         self.settings.over(&C::default(), &changes)
     }
 
-    fn folders(&self) -> Result<(Vec<PathBuf>, PathBuf)> {
-        let run = self.run.clone().filter(|_| !self.shards.is_empty());
-        Ok((self.shards.clone(), run.ok_or_else(|| Error::usage("--shards and --run are needed"))?))
+    fn folders(&self, on: &ShardArgs) -> Result<(Vec<PathBuf>, PathBuf)> {
+        let run = self.run.clone().filter(|_| !on.shards.is_empty());
+        Ok((on.shards.clone(), run.ok_or_else(|| Error::usage("--shards and --run are needed"))?))
     }
 }
 
@@ -64,6 +69,8 @@ impl RunArgs {
 pub(super) struct Pretrain {
     /// lira, byol or dino; short for --set task=NAME.
     task: Option<String>,
+    #[command(flatten)]
+    on: ShardArgs,
     #[command(flatten)]
     args: RunArgs,
 }
@@ -75,7 +82,7 @@ impl Pretrain {
         if self.args.settings.print_config {
             return print(&config::print(&settings)?);
         }
-        let (shards, run) = self.args.folders()?;
+        let (shards, run) = self.args.folders(&self.on)?;
         let ranks = ranks::all()?;
         let paths = PretrainPaths { shards, run };
         let done = pretrain::pretrain(&settings, &paths, self.args.resume, &*ranks, stop, true)?;
@@ -98,6 +105,8 @@ pub(super) struct FineTune {
     #[arg(long)]
     mode: Option<String>,
     #[command(flatten)]
+    on: ShardArgs,
+    #[command(flatten)]
     args: RunArgs,
 }
 
@@ -109,7 +118,7 @@ impl FineTune {
         if self.args.settings.print_config {
             return print(&config::print(&settings)?);
         }
-        let (shards, run) = self.args.folders()?;
+        let (shards, run) = self.args.folders(&self.on)?;
         let ranks = ranks::all()?;
         let paths = FineTunePaths { shards, run, start_from: self.start_from.clone() };
         let done = finetune::finetune(&settings, &paths, self.args.resume, &*ranks, stop, true)?;
@@ -135,6 +144,8 @@ pub(super) struct Distil {
     #[arg(long)]
     size: Option<String>,
     #[command(flatten)]
+    on: ShardArgs,
+    #[command(flatten)]
     args: RunArgs,
 }
 
@@ -145,7 +156,7 @@ impl Distil {
         if self.args.settings.print_config {
             return print(&config::print(&settings)?);
         }
-        let (shards, run) = self.args.folders()?;
+        let (shards, run) = self.args.folders(&self.on)?;
         let teacher = self.teacher.clone().ok_or_else(|| Error::usage("--teacher is needed"))?;
         let ranks = ranks::all()?;
         let paths = DistilPaths { teacher, shards, run, start_from: self.start_from.clone() };

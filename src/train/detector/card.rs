@@ -1,6 +1,6 @@
 //! The detector's card: what it is, what it was trained on, what it reaches.
 
-use super::score::{Figures, SIZES, TURNS};
+use super::score::{Figures, SIZES, TURNS, span};
 use std::fmt::Write;
 
 /// Rolls at which a card tells recall, in degrees.
@@ -19,10 +19,6 @@ pub struct Facts {
     pub data: String,
     /// One for each of [`ROLLS`].
     pub rolled: Vec<Figures>,
-}
-
-fn range(w: &[f32], unit: &str) -> String {
-    if w[1].is_finite() { format!("{}-{} {unit}", w[0], w[1]) } else { format!("{}+ {unit}", w[0]) }
 }
 
 fn line(text: &mut String, cells: impl Iterator<Item = String>) {
@@ -54,7 +50,9 @@ impl Facts {
         );
         line(
             &mut t,
-            ["roll".to_owned(), "average precision".into()].into_iter().chain(SIZES.windows(2).map(|w| range(w, "px"))),
+            ["roll".to_owned(), "average precision".into()]
+                .into_iter()
+                .chain(SIZES.windows(2).map(|w| format!("{} px", span(w)))),
         );
         let _ = writeln!(t, "|{}", "---|".repeat(2 + upright.faces.len()));
         for (roll, f) in ROLLS.iter().zip(&self.rolled) {
@@ -69,7 +67,7 @@ impl Facts {
         line(&mut t, ["head turned by".to_owned(), "recall".into(), "faces".into()].into_iter());
         t.push_str("|---|---|---|\n");
         for ((w, recall), faces) in TURNS.windows(2).zip(&upright.recall_turned).zip(&upright.turned) {
-            line(&mut t, [range(w, "degrees"), format!("{recall:.2}"), faces.to_string()].into_iter());
+            line(&mut t, [format!("{} degrees", span(w)), format!("{recall:.2}"), faces.to_string()].into_iter());
         }
         t.push_str("\nTurns are a rough proxy: where the nose stands between the eyes.\n\n");
         line(

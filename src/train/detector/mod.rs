@@ -17,11 +17,12 @@ pub use feed::{CropFeed, Scenes};
 pub use judge::PictureJudge;
 pub use method::{Detecting, Terms};
 pub use net::DetectorNet;
-pub use score::{AtScore, Figures, SIZES, TURNS};
+pub use score::{AtScore, Figures, SIZES, TURNS, span};
 
 use crate::engine::simd::MapSimd;
 use crate::error::{Error, Result};
 use crate::model::onnx::{read_detector, write_detector};
+use crate::model::sha256_hex;
 use crate::session::Finder;
 use crate::spec::detector::DetectorSpec;
 use crate::train::data::bounded;
@@ -33,7 +34,6 @@ use crate::train::run::{BEST, Done, Training};
 use burn::module::Module;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -204,7 +204,7 @@ pub fn card(model: &Path, on: &Judged, data: &str) -> Result<String> {
     let weights = detector.convs.iter().map(|c| c.weight.len() + c.bias.len());
     let heads = detector.heads.iter().map(|h| h.weight.len() + h.bias.len());
     let facts = card::Facts {
-        digest: Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect(),
+        digest: sha256_hex(&bytes),
         bytes: bytes.len(),
         macs: detector.spec.macs([240, 320]),
         weights: weights.chain(heads).sum(),

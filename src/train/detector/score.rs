@@ -27,6 +27,11 @@ pub const SIZES: [f32; 7] = [16.0, 24.0, 32.0, 48.0, 80.0, 160.0, f32::INFINITY]
 /// Edges of the bins of turns, in degrees to either side.
 pub const TURNS: [f32; 4] = [0.0, 20.0, 45.0, f32::INFINITY];
 
+/// A bin by its two edges: `16-24`, `160+`.
+pub fn span(edges: &[f32]) -> String {
+    if edges[1].is_finite() { format!("{}-{}", edges[0], edges[1]) } else { format!("{}+", edges[0]) }
+}
+
 /// What a detector reaches from a score on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct AtScore {

@@ -6,10 +6,15 @@ use crate::spec::detector::{CELL, Detection, DetectorSpec};
 /// Sizes of faces, in strides of a map, that it answers for; beside them it may answer or not.
 const SIZES: [f32; 2] = [1.4, 3.6];
 const SIZES_TOO: [f32; 2] = [0.9, 4.6];
-/// Standard deviation of the score about a face's centre, in sizes of the face; at least so many
+/// Cells this near to a face's centre are the face's without doubt, in sizes of the face; at least
+/// so many strides. Were it one cell alone, half a pixel would decide between two that see the
+/// same.
+const CORE: f32 = 0.14;
+const CORE_STRIDES: f32 = 0.6;
+/// Standard deviation by which the score falls beyond, in sizes of the face; at least so many
 /// strides.
-const SPREAD: f32 = 0.13;
-const SPREAD_STRIDES: f32 = 0.3;
+const FALL: f32 = 0.1;
+const FALL_STRIDES: f32 = 0.25;
 /// Scores from which box and points are taught.
 const TAUGHT: f32 = 0.3;
 
@@ -54,7 +59,8 @@ impl Targets {
                 continue;
             }
             let [cx, cy, w, h] = face.rect;
-            let sigma = (SPREAD * face.size()).max(SPREAD_STRIDES * stride);
+            let core = (CORE * face.size()).max(CORE_STRIDES * stride);
+            let sigma = (FALL * face.size()).max(FALL_STRIDES * stride);
             let near = [(cx / stride).floor(), (cy / stride).floor()];
             for i in 0..cells {
                 let (x, y) = (i % width, i / width);
@@ -67,7 +73,8 @@ impl Targets {
                     continue;
                 }
                 let nearest = [x as f32, y as f32] == near;
-                let score = if nearest { 1.0 } else { (-(dx * dx + dy * dy) / (2.0 * sigma * sigma)).exp() };
+                let beyond = (dx.hypot(dy) - core).max(0.0) / sigma;
+                let score = if nearest { 1.0 } else { (-0.5 * beyond * beyond).exp() };
                 if score < 0.02 || score < self.score[at] {
                     continue;
                 }
@@ -88,5 +95,66 @@ impl Targets {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn face(x: f32, y: f32, side: f32) -> Crop {
+        let one = Placed { rect: [x, y, side, side], points: None, yaw_deg: Some(0.0), sure: true };
+        Crop { pixels: Vec::new(), faces: vec![one] }
+    }
+
+    /// Scores of the map of stride 8, for a crop of 80 pixels: ten cells each way.
+    fn fine(crop: &Crop) -> Vec<f32> {
+        Targets::of(crop, &DetectorSpec::small(), 80).score[..100].to_vec()
+    }
+
+    #[test]
+    fn half_a_pixel_decides_nothing_between_two_cells_that_see_the_same() {
+        for side in [8.0, 14.0, 24.0] {
+            // The border between the cells 4 and 5 of line 4 is at 40.
+            for off in [-0.5, -0.1, 0.1, 0.5] {
+                let scores = fine(&face(40.0 + off, 36.0, side));
+                assert!(scores[44].min(scores[45]) > 0.99, "{side} {off}: {} {}", scores[44], scores[45]);
+                assert!(scores[42].max(scores[47]) < 0.3, "{side} {off}: {} {}", scores[42], scores[47]);
+            }
+        }
+    }
+
+    #[test]
+    fn every_face_has_a_cell_of_its_own_and_its_numbers_are_the_face_s() {
+        let spec = DetectorSpec::small();
+        for i in 0..40 {
+            let (x, y) = (20.0 + 0.93 * i as f32, 58.0 - 0.71 * i as f32);
+            for side in [7.0, 12.0, 25.0, 60.0, 150.0] {
+                let t = Targets::of(&face(x, y, side), &spec, 80);
+                let best = (0..t.score.len()).filter(|&c| t.score[c] == 1.0).collect::<Vec<_>>();
+                assert!(!best.is_empty(), "{x} {y} {side}");
+                let mut from = 0;
+                for &tap in &spec.taps {
+                    let [height, width] = spec.size(tap, [80; 2]);
+                    for c in best.iter().filter(|c| (from..from + height * width).contains(*c)) {
+                        let at = [(c - from) % width, (c - from) / width];
+                        let said = Detection::read(&t.numbers[*c], spec.stride(tap) as f32, at);
+                        let off =
+                            said.rect.iter().zip([x, y, side, side]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                        assert!(off < 1e-3 * side && t.parts[*c] == [1.0, 0.0, 1.0], "{side}: {said:?}");
+                    }
+                    from += height * width;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_may_be_a_face_is_neither_taught_nor_forbidden() {
+        let mut crop = face(40.0, 40.0, 20.0);
+        crop.faces[0].sure = false;
+        let t = Targets::of(&crop, &DetectorSpec::small(), 80);
+        assert!(t.score.iter().all(|s| *s == 0.0));
+        assert!(t.weight[44] == 0.0 && t.weight[0] == 1.0 && t.parts.iter().all(|p| *p == [0.0; 3]));
     }
 }

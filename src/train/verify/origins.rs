@@ -3,6 +3,7 @@
 use crate::engine::simd::Isa;
 use crate::error::{Error, Result};
 use crate::model::{Bundle, sha256_hex};
+use crate::session::shipped_detector_digest;
 use crate::spec::certificate::{Certified, Environment, Teacher, graphs};
 use crate::train::data::record::Split;
 use crate::train::finetune::{Kept, Predictor};
@@ -32,11 +33,13 @@ fn locked(lock: &str, package: &str) -> Option<String> {
     lines.nth(1)?.strip_prefix("version = \"")?.strip_suffix('"').map(str::to_owned)
 }
 
-/// This program's version and those of the libraries that compute.
+/// This program's version, those of the libraries that compute, and the embedded detector's digest: what a user of the
+/// bundle will see faces by.
 pub fn versions() -> BTreeMap<String, String> {
     let libraries = COMPUTING.into_iter().filter(|(_, built)| *built);
     let known = libraries.filter_map(|(name, _)| Some((name.to_owned(), locked(LOCK, name)?)));
-    known.chain([("vaerr".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]).collect()
+    let own = [("vaerr", env!("CARGO_PKG_VERSION").to_owned()), ("detector", shipped_detector_digest())];
+    known.chain(own.map(|(name, version)| (name.to_owned(), version))).collect()
 }
 
 /// What is run on.
@@ -93,5 +96,6 @@ mod tests {
         assert_eq!(found["burn"], "0.22.1");
         assert_eq!(found.contains_key("tract-onnx"), cfg!(feature = "tract"));
         assert_eq!(found["vaerr"], env!("CARGO_PKG_VERSION"));
+        assert_eq!(found["detector"], shipped_detector_digest());
     }
 }
