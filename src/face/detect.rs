@@ -5,12 +5,12 @@ use crate::frame::Gray;
 use crate::spec::detector::Detection;
 
 /// Score from which a face that is followed is seen again.
-pub const KEEP_SCORE: f32 = 0.45;
+pub const KEEP_SCORE: f32 = 0.5;
 /// Score from which a detection may be a new face: above it there are 0.1 false faces a picture
 /// (`models/detector/card.md`).
-pub const LEAST_SCORE: f32 = 0.64;
+pub const LEAST_SCORE: f32 = 0.71;
 /// Score from which a single detection in a film begins a track.
-pub const SURE_SCORE: f32 = 0.75;
+pub const SURE_SCORE: f32 = 0.81;
 
 /// Finds faces in single pictures.
 pub trait Detector: Send {

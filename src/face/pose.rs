@@ -14,9 +14,9 @@ pub struct Pose {
 }
 
 /// Side of the square over the root of the detected box's area.
-const SIDE: f32 = 1.052;
+const SIDE: f32 = 1.1;
 /// From the box's middle to the square's, downwards, in sides.
-const DOWN: f32 = -0.014;
+const DOWN: f32 = 0.003;
 
 impl Pose {
     /// Of a head that was detected, taken as upright. The box's area depends less on roll than its

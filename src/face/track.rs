@@ -373,6 +373,7 @@ impl Tracker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::face::KEEP_SCORE;
     use std::sync::{Arc, Mutex};
 
     struct Script(Arc<Mutex<Vec<Detection>>>);
@@ -461,33 +462,37 @@ mod tests {
         }
     }
 
+    /// Between the scores from which a face may be new and is surely one; and one too low for either.
+    const WEAK: f32 = 0.5 * (LEAST_SCORE + SURE_SCORE);
+    const KEPT: f32 = 0.5 * (KEEP_SCORE + LEAST_SCORE);
+
     #[test]
     fn a_weak_detection_counts_only_when_seen_twice() {
         let mut s = Stage::new();
         s.show(&[], 1);
-        assert!(s.show(&[(100.0, 0.7)], 1).is_empty());
+        assert!(s.show(&[(100.0, WEAK)], 1).is_empty());
         assert!(s.show(&[], 3).is_empty());
-        assert!(s.show(&[(100.0, 0.7)], 1).is_empty());
-        assert_eq!(s.show(&[(100.0, 0.7)], 1).len(), 1);
-        assert_eq!(s.show(&[(100.0, 0.7), (500.0, 0.9)], 1).len(), 2, "a sure one at once");
+        assert!(s.show(&[(100.0, WEAK)], 1).is_empty());
+        assert_eq!(s.show(&[(100.0, WEAK)], 1).len(), 1);
+        assert_eq!(s.show(&[(100.0, WEAK), (500.0, SURE_SCORE)], 1).len(), 2, "a sure one at once");
     }
 
     #[test]
     fn what_is_weaker_still_begins_no_face_and_keeps_one() {
         let mut s = Stage::new();
-        assert!(s.show(&[(100.0, 0.5)], 5).is_empty());
-        assert_eq!(s.show(&[(100.0, 0.9)], 1), [1]);
-        assert_eq!(s.show(&[(102.0, 0.5)], 50), [1]);
+        assert!(s.show(&[(100.0, KEPT)], 5).is_empty());
+        assert_eq!(s.show(&[(100.0, SURE_SCORE)], 1), [1]);
+        assert_eq!(s.show(&[(102.0, KEPT)], 50), [1]);
     }
 
     #[test]
     fn a_weak_face_counts_at_once_where_no_frame_follows_soon() {
         let mut s = Stage::new();
-        assert_eq!(s.show(&[(100.0, 0.7)], 1), [1], "the first frame");
+        assert_eq!(s.show(&[(100.0, WEAK)], 1), [1], "the first frame");
         let mut s = Stage::new();
         s.show(&[], 1);
         s.at(Duration::from_secs(1));
-        assert_eq!(s.show(&[(100.0, 0.7)], 1), [1], "one a second");
+        assert_eq!(s.show(&[(100.0, WEAK)], 1), [1], "one a second");
     }
 
     /// Every frame of a stream at this rate shows the face `places` gives; how many frames read it,
