@@ -58,7 +58,7 @@ fn scenes(to: &Path, count: u64) {
     zip.finish().unwrap();
 }
 
-const SMALL: &str = "crops = 160
+const SMALL: &str = "crops = 480
 judge_px = 96
 [run]
 epochs = 4
