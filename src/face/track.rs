@@ -462,8 +462,9 @@ mod tests {
         }
     }
 
-    /// Between the scores from which a face may be new and is surely one; and one too low for either.
+    /// May be a new face, but is not surely one.
     const WEAK: f32 = 0.5 * (LEAST_SCORE + SURE_SCORE);
+    /// Keeps a face and begins none.
     const KEPT: f32 = 0.5 * (KEEP_SCORE + LEAST_SCORE);
 
     #[test]

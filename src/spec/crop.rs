@@ -38,8 +38,8 @@ impl CropRule {
     ///
     /// It is what the students were trained with, and the square is sized and placed for it: over
     /// 2,000 FER+ training pictures (`vaerr-train crop-rule --pictures 2000`; a face found in 89 %)
-    /// the medians are 1.103, 0.002 and 0.002, with interquartile ranges of 0.069 of the crop's side
-    /// for its side, 0.046 for its horizontal and 0.047 for its vertical place.
+    /// the medians are 1.103, 0.002 and 0.002, with interquartile ranges of 0.069 of the crop's
+    /// side for its side, 0.046 for its horizontal and 0.047 for its vertical place.
     pub const FERPLUS: Self = Self { size_px: 80, detail_px: 48, margin: 1.108, shift_x: 0.004, shift_y: 0.004 };
 
     /// [`Self::FERPLUS`] for a student whose crops have another side.

@@ -33,8 +33,8 @@ fn locked(lock: &str, package: &str) -> Option<String> {
     lines.nth(1)?.strip_prefix("version = \"")?.strip_suffix('"').map(str::to_owned)
 }
 
-/// This program's version, those of the libraries that compute, and the embedded detector's digest: what a user of the
-/// bundle will see faces by.
+/// This program's version, those of the libraries that compute, and the digest of the detector by
+/// which users of the bundle will see faces.
 pub fn versions() -> BTreeMap<String, String> {
     let libraries = COMPUTING.into_iter().filter(|(_, built)| *built);
     let known = libraries.filter_map(|(name, _)| Some((name.to_owned(), locked(LOCK, name)?)));
